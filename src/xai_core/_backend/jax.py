@@ -1,0 +1,132 @@
+"""The shim on JAX: everything is traced; weights are arguments, never constants of a trace."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+EAGER = False
+FIXED_SHAPES = True  # a new shape compiles anew, so callers pad the last chunk
+STATE_AS_ARGUMENT = True
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile ``function(state, *arguments)``."""
+    return jax.jit(function)
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Record nothing for gradients; JAX never does."""
+    return contextlib.nullcontext()
+
+
+def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run ``function`` for its side effects and shapes: on JAX without computing anything."""
+    return jax.eval_shape(function, *arguments)
+
+
+def _split(x: Any) -> tuple[list[Any], Callable[[Any], Any], Callable[[Any], Any]]:
+    leaves, tree = jax.tree.flatten(x)
+    float_at = [k for k, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    def merge(floats: Any, rest: list[Any]) -> Any:
+        merged = list(rest)
+        for k, leaf in zip(float_at, floats, strict=True):
+            merged[k] = leaf
+        return jax.tree.unflatten(tree, merged)
+
+    floats = [leaves[k] for k in float_at]
+    empty = [None] * len(leaves)
+    return floats, lambda z: merge(z, leaves), lambda g: merge(g, empty)
+
+
+def _pulled(scores: Any, pull: Callable[[Any], Any]) -> Any:
+    if scores.ndim == 1:
+        return pull(jnp.ones_like(scores))
+    targets = scores.shape[1]
+    if targets == 1:
+        return jax.tree.map(lambda g: g[:, None], pull(jnp.ones_like(scores)))
+    columns = jnp.eye(targets, dtype=scores.dtype)
+    each = jax.lax.map(lambda column: pull(jnp.broadcast_to(column, scores.shape)), columns)
+    return jax.tree.map(lambda g: jnp.moveaxis(g, 0, 1), each)
+
+
+def value_and_grad(
+    function: Callable[[Any], Any],
+    x: Any,
+    finish: Callable[[Any], Any] | None = None,
+    create_graph: bool = False,
+    has_aux: bool = False,
+) -> tuple[Any, Any]:
+    """Scores and their gradients with respect to the float leaves of ``x`` (others: None).
+
+    ``finish`` maps the gradients of one target, before those of the next are computed.
+    ``create_graph`` makes the result differentiable again, which JAX's results always are.
+    With ``has_aux`` the function returns (scores, aux), and so does this as the first value.
+    """
+    del create_graph
+    floats, with_inputs, with_none = _split(x)
+    pair = function if has_aux else lambda z: (function(z), None)
+    scores, pullback, aux = jax.vjp(lambda z: pair(with_inputs(z)), floats, has_aux=True)
+
+    def pull(cotangent: Any) -> Any:
+        gradients = with_none(pullback(cotangent)[0])
+        return gradients if finish is None else finish(gradients)
+
+    return (scores, aux) if has_aux else scores, _pulled(scores, pull)
+
+
+def activation_and_grad(
+    function: Callable[[Any], tuple[Any, Any]],
+    tap: Callable[[Callable[[Any], Any]], contextlib.AbstractContextManager[Any]],
+    x: Any,
+) -> tuple[tuple[Any, Any], Any, Any]:
+    """(scores, aux), the tapped output, and the scores' gradients with respect to it.
+
+    One pass, with nothing computed backwards below the tapped output.
+    """
+
+    def tapped(hook: Callable[[Any], Any], z: Any) -> tuple[Any, Any]:
+        seen = []
+
+        def record(output: Any) -> Any:
+            seen.append(output)
+            return hook(output)
+
+        with tap(record):
+            result = function(z)
+        return result, seen[0]
+
+    # A zero is added at the layer and differentiated, so that nothing flows back below it.
+    shape = jax.eval_shape(lambda z: tapped(lambda output: output, z)[1], x)
+
+    def with_added(added: Any) -> tuple[Any, Any]:
+        (scores, aux), activation = tapped(lambda output: output + added, x)
+        return scores, (aux, activation)
+
+    zero = jnp.zeros(shape.shape, shape.dtype)
+    scores, pullback, (aux, activation) = jax.vjp(with_added, zero, has_aux=True)
+    return (scores, aux), activation, _pulled(scores, lambda cotangent: pullback(cotangent)[0])
+
+
+def to_device(array: np.ndarray, device: Any = None) -> Any:
+    """A tensor of the framework that shares no memory with ``array``."""
+    return jax.device_put(jnp.array(array), device)
+
+
+def to_host(tensor: Any) -> np.ndarray:
+    """A NumPy array of ``tensor``."""
+    return np.asarray(tensor)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a tensor of this framework."""
+    return isinstance(value, jax.Array)
+
+
+def devices() -> list[str]:
+    """The devices that this framework can use."""
+    return [str(device) for device in jax.devices()]

@@ -1,0 +1,134 @@
+"""The shim on TensorFlow: graphs without autograph, one trace for every number of rows."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+EAGER = False
+FIXED_SHAPES = False
+STATE_AS_ARGUMENT = False
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile ``function(state, *arguments)`` once for every number of rows."""
+    traces: dict[Any, Callable[..., Any]] = {}
+
+    def spec(tensor: Any) -> Any:
+        shape = [] if tensor.shape.rank == 0 else [None, *tensor.shape[1:]]
+        return tf.TensorSpec(shape, tensor.dtype)
+
+    def call(*arguments: Any) -> Any:
+        specs = tf.nest.map_structure(spec, arguments)
+        key = repr(specs)
+        if key not in traces:
+            traces[key] = tf.function(function, input_signature=specs, autograph=False)
+        return traces[key](*arguments)
+
+    return call
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Record nothing for gradients; TensorFlow records only under a tape."""
+    return contextlib.nullcontext()
+
+
+def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run ``function`` for its side effects and shapes."""
+    return function(*arguments)
+
+
+def _columns(scores: Any) -> list[Any]:
+    if scores.shape.rank == 1 or scores.shape[1] == 1:
+        return [scores]
+    return tf.unstack(scores, axis=1)
+
+
+def _stacked(scores: Any, gradients: list[Any]) -> Any:
+    if scores.shape.rank == 1:
+        return gradients[0]
+    if len(gradients) == 1:
+        return tf.nest.map_structure(lambda g: None if g is None else g[:, None], gradients[0])
+    return tf.nest.map_structure(
+        lambda *g: None if g[0] is None else tf.stack(g, axis=1), *gradients
+    )
+
+
+def value_and_grad(
+    function: Callable[[Any], Any],
+    x: Any,
+    finish: Callable[[Any], Any] | None = None,
+    create_graph: bool = False,
+    has_aux: bool = False,
+) -> tuple[Any, Any]:
+    """Scores and their gradients with respect to the float leaves of ``x`` (others: None).
+
+    ``finish`` maps the gradients of one target, before those of the next are computed.
+    ``create_graph`` makes the result differentiable again, which an outer tape always does.
+    With ``has_aux`` the function returns (scores, aux), and so does this as the first value.
+    """
+    del create_graph
+    floats = [leaf for leaf in tf.nest.flatten(x) if leaf.dtype.is_floating]
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(floats)
+        result = function(x)
+        scores = result[0] if has_aux else result
+        columns = _columns(scores)
+
+    def gradient(column: Any) -> Any:
+        found = iter(tape.gradient(column, floats, unconnected_gradients="zero"))
+        gradients = tf.nest.map_structure(
+            lambda leaf: next(found) if leaf.dtype.is_floating else None, x
+        )
+        return gradients if finish is None else finish(gradients)
+
+    return result, _stacked(scores, [gradient(column) for column in columns])
+
+
+def activation_and_grad(
+    function: Callable[[Any], tuple[Any, Any]],
+    tap: Callable[[Callable[[Any], Any]], contextlib.AbstractContextManager[Any]],
+    x: Any,
+) -> tuple[tuple[Any, Any], Any, Any]:
+    """(scores, aux), the tapped output, and the scores' gradients with respect to it.
+
+    One pass, with nothing computed backwards below the tapped output.
+    """
+    seen = []
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+
+        def watch(output: Any) -> Any:
+            tape.watch(output)
+            seen.append(output)
+            return output
+
+        with tap(watch):
+            scores, aux = function(x)
+        columns = _columns(scores)
+    gradients = [
+        tape.gradient(column, seen[0], unconnected_gradients="zero") for column in columns
+    ]
+    return (scores, aux), seen[0], _stacked(scores, gradients)
+
+
+def to_device(array: np.ndarray, device: Any = None) -> Any:
+    """A tensor of the framework that shares no memory with ``array``."""
+    with tf.device(device) if device else contextlib.nullcontext():
+        return tf.constant(array)
+
+
+def to_host(tensor: Any) -> np.ndarray:
+    """A NumPy array of ``tensor``."""
+    return np.asarray(tensor)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a tensor of this framework."""
+    return tf.is_tensor(value)
+
+
+def devices() -> list[str]:
+    """The devices that this framework can use."""
+    return [device.name for device in tf.config.list_logical_devices()]

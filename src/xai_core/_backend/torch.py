@@ -1,0 +1,163 @@
+"""The shim on torch: eager, never `.backward()`, never a gradient of a parameter."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+EAGER = True
+FIXED_SHAPES = False
+STATE_AS_ARGUMENT = False
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run ``function(state, *arguments)`` as it is, outside the caller's graph."""
+
+    def call(*arguments: Any) -> Any:
+        with torch.no_grad():
+            return function(*arguments)
+
+    return call
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Record nothing for gradients."""
+    return torch.no_grad()
+
+
+def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run ``function`` for its side effects and shapes."""
+    with torch.no_grad():
+        return function(*arguments)
+
+
+def _cotangents(scores: Any) -> Iterator[Any]:
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        yield torch.ones_like(scores)
+        return
+    for k in range(scores.shape[1]):
+        cotangent = torch.zeros_like(scores)
+        cotangent[:, k] = 1
+        yield cotangent
+
+
+def _gradients(scores: Any, leaves: list[Any], create_graph: bool = False) -> Iterator[list[Any]]:
+    """The gradients of each target in turn; zeros where nothing connects."""
+    last = 1 if scores.ndim == 1 else scores.shape[1]
+    for k, cotangent in enumerate(_cotangents(scores), start=1):
+        found: Any = [None] * len(leaves)
+        if scores.requires_grad:
+            found = torch.autograd.grad(
+                scores,
+                leaves,
+                cotangent,
+                retain_graph=create_graph or k < last,
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+        pairs = zip(found, leaves, strict=True)
+        yield [torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]
+
+
+def _stacked(scores: Any, each: list[Any]) -> Any:
+    if scores.ndim == 1:
+        return each[0]
+
+    def stack(*columns: Any) -> Any:
+        if columns[0] is None:
+            return None
+        return columns[0][:, None] if len(columns) == 1 else torch.stack(columns, dim=1)
+
+    return keras.tree.map_structure(stack, *each)
+
+
+def _leaf(x: Any, create_graph: bool) -> Any:
+    if not x.is_floating_point() or (create_graph and x.requires_grad):
+        return x
+    x = x.clone() if x.is_inference() else x.detach()
+    return x.requires_grad_(True)
+
+
+def value_and_grad(
+    function: Callable[[Any], Any],
+    x: Any,
+    finish: Callable[[Any], Any] | None = None,
+    create_graph: bool = False,
+    has_aux: bool = False,
+) -> tuple[Any, Any]:
+    """Scores and their gradients with respect to the float leaves of ``x`` (others: None).
+
+    ``finish`` maps the gradients of one target, before those of the next are computed.
+    ``create_graph`` makes the result differentiable again and keeps the graph of ``x``.
+    With ``has_aux`` the function returns (scores, aux), and so does this as the first value.
+    """
+    with torch.enable_grad():
+        x = keras.tree.map_structure(lambda leaf: _leaf(leaf, create_graph), x)
+        scores, aux = function(x) if has_aux else (function(x), None)
+    flat = keras.tree.flatten(x)
+    each = []
+    with torch.set_grad_enabled(create_graph):
+        for found in _gradients(scores, [t for t in flat if t.is_floating_point()], create_graph):
+            left = iter(found)
+            gradients = keras.tree.pack_sequence_as(
+                x, [next(left) if t.is_floating_point() else None for t in flat]
+            )
+            each.append(gradients if finish is None else finish(gradients))
+        stacked = _stacked(scores, each)
+    value = scores if create_graph else scores.detach()
+    return (value, aux) if has_aux else value, stacked
+
+
+def activation_and_grad(
+    function: Callable[[Any], tuple[Any, Any]],
+    tap: Callable[[Callable[[Any], Any]], contextlib.AbstractContextManager[Any]],
+    x: Any,
+) -> tuple[tuple[Any, Any], Any, Any]:
+    """(scores, aux), the tapped output, and the scores' gradients with respect to it.
+
+    One pass, with nothing computed backwards below the tapped output.
+    """
+    seen = []
+
+    def start_here(output: Any) -> Any:
+        # The layers below run without a graph; gradients are switched on at the tapped output.
+        torch.set_grad_enabled(True)
+        output = output.clone() if output.is_inference() else output.detach()
+        seen.append(output.requires_grad_(True))
+        return output.clone()  # the next operation may work in place
+
+    with torch.no_grad():  # also restores the mode that the hook changes
+        with tap(start_here):
+            scores, aux = function(x)
+        torch.set_grad_enabled(False)
+        each = [found[0] for found in _gradients(scores, seen)]
+        return (scores.detach(), aux), seen[0].detach(), _stacked(scores, each)
+
+
+def to_device(array: np.ndarray, device: Any = None) -> Any:
+    """A tensor of the framework that shares no memory with ``array``."""
+    return torch.tensor(array, device=device or _default_device())
+
+
+def _default_device() -> Any:
+    return keras.ops.convert_to_tensor(0.0).device
+
+
+def to_host(tensor: Any) -> np.ndarray:
+    """A NumPy array of ``tensor``."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a tensor of this framework."""
+    return isinstance(value, torch.Tensor)
+
+
+def devices() -> list[str]:
+    """The devices that this framework can use."""
+    found = [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    return ["cpu", *found, *(["mps"] if torch.backends.mps.is_available() else [])]

@@ -1,0 +1,104 @@
+"""The reference that an input is compared with, in every form that users give it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xai_core import images
+from xai_core._inputs import host
+from xai_core.typing import Array
+
+_NAMED = ("mean", "blur")
+_BLUR = 1 / 16  # standard deviation of the Gaussian, as a share of the longest side
+
+
+def check_field(baseline: Any) -> None:
+    """Raise unless ``baseline`` is of a form that `samples` knows."""
+    if isinstance(baseline, list) and len(baseline) == 0:
+        raise ValueError("`baseline` given as a list must hold at least one. Received: [].")
+    for one in as_list(baseline):
+        if isinstance(one, str):
+            if one not in _NAMED:
+                raise ValueError(
+                    f"`baseline` must be a number, an array, 'mean', 'blur', a callable, or a "
+                    f"list of these. Received: {one!r}."
+                )
+        elif not callable(one):
+            array = host(one, "baseline")
+            if array.dtype.kind not in "fiu":
+                raise TypeError(f"`baseline` must hold numbers. Received: {one!r}.")
+            if not np.isfinite(array).all():
+                raise ValueError(f"`baseline` must be finite. Received: {_shown(one, array)}.")
+
+
+def as_list(baseline: Any) -> list[Any]:
+    """Several baselines as a list, one as a list of one."""
+    return baseline if isinstance(baseline, list) else [baseline]
+
+
+def samples(
+    baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]
+) -> list[Array]:
+    """The baselines of some rows of an input, each of the shape of those rows.
+
+    Parameters
+    ----------
+    baseline
+        A number, an array of one sample's shape or with the inputs' batch axis, "mean" (of the
+        sample, per channel over its positions), "blur", a function of inputs, or a list of these.
+    leaf
+        The whole input, (N, ...).
+    rows
+        Which rows are wanted.
+    layout
+        Gives the data format of a rank, or raises.
+    """
+    return [_one(item, leaf, rows, layout) for item in as_list(baseline)]
+
+
+def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) -> Array:
+    x = leaf[rows]
+    if isinstance(baseline, str):
+        return _named(baseline, x, layout)
+    if callable(baseline):
+        array = host(baseline(x.copy()), "baseline")
+        if array.shape != x.shape:
+            raise ValueError(
+                f"`baseline` must map inputs of shape {x.shape} to that shape. "
+                f"Received: shape {array.shape}."
+            )
+    else:
+        array = host(baseline, "baseline")
+        if array.ndim == leaf.ndim and array.shape == leaf.shape:
+            array = array[rows]
+        elif array.ndim and array.shape != leaf.shape[1:]:
+            raise ValueError(
+                f"`baseline` must be a number, or have the shape of one sample "
+                f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
+            )
+    if not np.isfinite(array).all():
+        raise ValueError("`baseline` must be finite. Received: NaN or infinity.")
+    return np.broadcast_to(array, x.shape).astype(x.dtype)
+
+
+def _named(name: str, x: Array, layout: Callable[[int], str]) -> Array:
+    if x.ndim < 3:
+        raise ValueError(
+            f"`baseline` must be a number, an array or a callable for a table. Received: {name!r}, "
+            "which needs positions to take the mean over or to blur."
+        )
+    axes = images.spatial_axes(x.ndim, layout(x.ndim))
+    if name == "mean":
+        return np.broadcast_to(x.mean(axis=axes, keepdims=True), x.shape).astype(x.dtype)
+    from scipy import ndimage
+
+    sigma = _BLUR * max(x.shape[axis] for axis in axes)
+    widths = [sigma if axis in axes else 0.0 for axis in range(x.ndim)]
+    return ndimage.gaussian_filter(x, widths, mode="nearest")
+
+
+def _shown(value: Any, array: Array) -> str:
+    return repr(value) if array.ndim == 0 else f"an array of shape {array.shape}"

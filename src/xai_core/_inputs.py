@@ -1,0 +1,163 @@
+"""What the user passes becomes checked host arrays, one batch axis, and is put back at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from xai_core.explanation import row_fingerprints
+from xai_core.typing import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Checked inputs: host arrays by leaf, of one number of rows.
+
+    Parameters
+    ----------
+    leaves
+        One array per input of the model, floats in the model's float type, (N, ...).
+    structure
+        The nested structure that the leaves come from.
+    integers
+        Which leaves are passed on as integers, without gradients.
+    fingerprints
+        CRC-32 of each row of each leaf as it was given, (N,).
+    """
+
+    leaves: tuple[Array, ...]
+    structure: Any
+    integers: tuple[bool, ...]
+    fingerprints: tuple[Array, ...]
+
+    def __len__(self) -> int:
+        return len(self.leaves[0])
+
+    def float_leaves(self) -> list[Array]:
+        """The leaves that are explained."""
+        return [x for x, i in zip(self.leaves, self.integers, strict=True) if not i]
+
+    def float_fingerprints(self) -> list[Array]:
+        """The fingerprints of the leaves that are explained."""
+        return [x for x, i in zip(self.fingerprints, self.integers, strict=True) if not i]
+
+    def pack(self, floats: Any, integers: Any) -> Any:
+        """The model's own input structure from float and integer tensors."""
+        take_float, take_integer = iter(floats), iter(integers)
+        flat = [next(take_integer) if i else next(take_float) for i in self.integers]
+        return keras.tree.pack_sequence_as(self.structure, flat)
+
+    def per_float_leaf(self, values: list[Any]) -> Any:
+        """One value per float leaf in the structure of the inputs; a single one stands alone."""
+        if len(values) == 1:
+            return values[0]
+        left = iter(values)
+        flat = [None if i else next(left) for i in self.integers]
+        return keras.tree.pack_sequence_as(self.structure, flat)
+
+    def key(self) -> tuple[Any, ...]:
+        """What a compiled step depends on besides shapes and dtypes."""
+        return (repr(keras.tree.map_structure(lambda _: 0, self.structure)), self.integers)
+
+
+def host(value: Any, name: str = "inputs") -> Array:
+    """A NumPy array of an array-like or a tensor of any framework."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be an array with one shape for all rows. Received: {error}."
+        ) from error
+    return array
+
+
+def as_structure(inputs: Any, several: bool) -> Any:
+    """``inputs`` with host arrays as leaves.
+
+    A tuple or dict is the model's own structure; a list is one only if the model has several
+    inputs, else its items are the rows.
+    """
+    if isinstance(inputs, Mapping):
+        return {key: as_structure(value, several) for key, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(as_structure(value, several) for value in inputs)
+    if isinstance(inputs, list) and several:
+        return [as_structure(value, several) for value in inputs]
+    if isinstance(inputs, list):
+        return host([host(row) for row in inputs])
+    return host(inputs)
+
+
+def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
+    """A batch of rows: numbers only, finite, not empty, the same number of rows in each leaf."""
+    leaves = keras.tree.flatten(structure)
+    for leaf, integer in zip(leaves, integers, strict=True):
+        _check_array(leaf)
+        if not integer and not 2 <= leaf.ndim <= 5:
+            raise ValueError(
+                "`inputs` must have from 2 to 5 axes, the batch axis included. "
+                f"Received: shape {leaf.shape}."
+            )
+    rows = {len(leaf) for leaf in leaves}
+    if len(rows) > 1:
+        raise ValueError(
+            "`inputs` must have one number of rows. Received: "
+            f"{', '.join(str(leaf.shape) for leaf in leaves)}."
+        )
+    if all(integers):
+        raise ValueError(
+            "`inputs` must hold an array of floats. Received: integers only "
+            f"({', '.join(leaf.dtype.name for leaf in leaves)}), which have no gradient."
+        )
+    host_dtype = "float64" if dtype == "float64" else "float32"
+    ready = [
+        leaf if integer else leaf.astype(host_dtype, copy=False)
+        for leaf, integer in zip(leaves, integers, strict=True)
+    ]
+    for leaf in ready:
+        _check_finite(leaf)
+    skeleton = keras.tree.pack_sequence_as(structure, [0] * len(leaves))
+    prints = tuple(row_fingerprints(leaf) for leaf in leaves)
+    return Batch(tuple(ready), skeleton, tuple(integers), prints)
+
+
+def _check_array(leaf: Array) -> None:
+    if leaf.dtype.kind not in "fiub" and leaf.dtype.name != "bfloat16":
+        raise TypeError(f"`inputs` must be numbers. Received: an array of {leaf.dtype}.")
+    if leaf.ndim == 0 or leaf.shape[0] == 0 or leaf.size == 0:
+        raise ValueError(
+            "`inputs` must hold at least one row, with a batch axis first. "
+            f"Received: shape {leaf.shape}."
+        )
+
+
+def _check_finite(leaf: Array) -> None:
+    # A finite sum proves finite numbers at the cost of one pass; an overflowing one needs a look.
+    if leaf.dtype.kind != "f" or np.isfinite(np.sum(leaf)):
+        return
+    bad = np.flatnonzero(~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            "`inputs` must be finite. Received: NaN or infinity in "
+            f"{bad.size} of {len(leaf)} rows, first in row {bad[0]}."
+        )
+
+
+def chunks(rows: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` rows."""
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def padded(array: Array, size: int) -> Array:
+    """``array`` with its first row repeated up to ``size`` rows."""
+    missing = size - len(array)
+    return array if missing <= 0 else np.concatenate([array, np.repeat(array[:1], missing, 0)])

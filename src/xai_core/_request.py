@@ -1,0 +1,236 @@
+"""What one call asks, checked: a batch, a score, and targets for each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from xai_core import _backend, _inputs, _scoring, operators, targets
+from xai_core._execution import Engine
+from xai_core._scoring import Score
+from xai_core.typing import Array, Operator, Tensor
+from xai_core.wrappers.base import AbstractModel
+
+_BUILT_IN = (operators.classification, operators.regression)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """The checked arguments of one call.
+
+    Parameters
+    ----------
+    model
+        The wrapped model, if there is one.
+    engine
+        Runs compiled steps of the model; None where there is no model to run.
+    batch
+        The inputs.
+    score
+        What is explained; None where there is no model.
+    targets
+        Leaves (N, M, ...) of the targets; () for the predicted class.
+    advance
+        Called with the number of model rows that were just computed.
+    """
+
+    model: AbstractModel | None
+    engine: Engine | None
+    batch: _inputs.Batch
+    score: Score | None
+    targets: tuple[Array, ...]
+    advance: Callable[[int], None] = lambda rows: None
+
+    def layout(self, rank: int, needed: bool = True) -> str:
+        """The data format of inputs of a rank, batch axis included."""
+        if self.model is None:
+            return keras.config.image_data_format()
+        return self.model.layout(rank, needed)
+
+    def groups(self, size: int) -> list[Group]:
+        """The rows in groups of at most ``size``."""
+        size = min(size, len(self.batch))
+        return [Group(self, rows, size) for rows in _inputs.chunks(len(self.batch), size)]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some rows of a request, on the device; padded to ``size`` where shapes are fixed."""
+
+    request: Request
+    rows: slice
+    size: int
+
+    def __len__(self) -> int:
+        return self.rows.stop - self.rows.start
+
+    @property
+    def padded_size(self) -> int:
+        """Number of rows of the tensors."""
+        return self.size if _backend.FIXED_SHAPES else len(self)
+
+    def inputs(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Float and integer leaves."""
+        request = self.request
+        return _scoring.device_rows(request.model, request.batch, self.rows, self.padded_size)
+
+    def targets(self) -> tuple[Tensor, ...]:
+        """Leaves of the targets, (n, M, ...)."""
+        return tuple(self.to_device(leaf[self.rows]) for leaf in self.request.targets)
+
+    def to_device(self, array: Array) -> Tensor:
+        """An array with one entry per row as a tensor."""
+        padded = _inputs.padded(array, self.padded_size)
+        return _backend.to_device(padded, self.request.model.device)
+
+    def step(self, function: Callable[..., Any], *arguments: Any, rows: int, **static: Any) -> Any:
+        """Run a compiled step that sends ``rows`` rows to the model."""
+        result = self.request.engine.step(self.request.score, function, *arguments, **static)
+        self.request.advance(rows)
+        return result
+
+
+def make(
+    model: AbstractModel, operator: Operator, output: str, inputs: Any, asked: Sequence[Any]
+) -> Request:
+    """Check inputs and targets against the model, before it computes more than one row.
+
+    ``asked`` holds the targets of each explanation that is wanted from the same rows.
+    """
+    structure = _inputs.as_structure(inputs, model.several_inputs)
+    leaves = keras.tree.flatten(structure)
+    model.check(structure)
+    batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
+    engine = Engine(model)
+    head = _scoring.head(engine, batch, output)
+    if operator in _BUILT_IN:
+        encoded, skeleton = _built_in_targets(model, operator, head.shape, len(batch), asked), 0
+    else:
+        encoded, skeleton = _custom_targets(model, len(batch), asked)
+    score = Score(model, operator, head, batch, skeleton)
+    request = Request(model, engine, batch, score, encoded)
+    if operator not in _BUILT_IN:
+        _check_operator(request)
+    return request
+
+
+def without_model(inputs: Any) -> Request:
+    """Check inputs of a method that needs no model."""
+    structure = _inputs.as_structure(inputs, several=False)
+    integers = [False] * len(keras.tree.flatten(structure))
+    return Request(None, None, _inputs.checked(structure, integers, "float32"), None, ())
+
+
+def output_columns(shape: tuple[int, ...]) -> int:
+    """Number of columns of an output that is (N,) or (N, K)."""
+    if len(shape) > 2:
+        raise ValueError(
+            "`operator` must say how outputs of more than two axes become one score per row. "
+            f"Received: a built-in operator and outputs of shape {('N', *shape[1:])}. "
+            "Pass a callable (model, inputs, targets) -> (N,)."
+        )
+    return shape[1] if len(shape) == 2 else 1
+
+
+def every_column(operator: Operator, shape: tuple[int, ...]) -> list[int]:
+    """The targets that ``"all"`` stands for."""
+    columns = output_columns(shape)
+    return [0, 1] if columns == 1 and operator is operators.classification else [*range(columns)]
+
+
+def _built_in_targets(
+    model: AbstractModel, operator: Operator, shape: Any, rows: int, asked: Sequence[Any]
+) -> tuple[Array, ...]:
+    columns = output_columns(shape)
+    classification = operator is operators.classification
+    if any(one is None for one in asked):
+        if not classification and columns > 1:
+            raise ValueError(
+                f"`targets` must say which of the {columns} columns is explained in a regression. "
+                "Received: None. Pass an index, or weights of shape (N, K)."
+            )
+        if len(asked) > 1:
+            raise ValueError("`targets` of several explanations must be given. Received: None.")
+        return ()
+    classes = 2 if classification and columns == 1 else columns
+    each = [targets.encode(one, rows, columns, model.class_names, classes) for one in asked]
+    if all(one.ndim == 1 for one in each):
+        return (np.stack(each, axis=1),)
+    if any(one.ndim == 1 for one in each) and columns == 1:
+        raise ValueError(
+            "`targets` of a model with one column must all be indices or all weights. "
+            "Received: both."
+        )
+    weights = [np.eye(columns, dtype="float32")[one] if one.ndim == 1 else one for one in each]
+    return (np.stack(weights, axis=1),)
+
+
+def _custom_targets(
+    model: AbstractModel, rows: int, asked: Sequence[Any]
+) -> tuple[tuple[Array, ...], Any]:
+    if all(one is None for one in asked):
+        return (), 0
+    flat = [[_custom_leaf(leaf, rows, model) for leaf in _leaves(one)] for one in asked]
+    skeleton = keras.tree.map_structure(lambda _: 0, _as_tree(asked[0]))
+    if len({tuple(leaf.shape for leaf in leaves) for leaves in flat}) > 1:
+        raise ValueError(
+            "`targets` of several explanations must have the same shapes. Received: "
+            f"{[[leaf.shape for leaf in leaves] for leaves in flat]}."
+        )
+    return tuple(np.stack(parts, axis=1) for parts in zip(*flat, strict=True)), skeleton
+
+
+def _as_tree(one: Any) -> Any:
+    return one if isinstance(one, dict | tuple) else 0
+
+
+def _leaves(one: Any) -> list[Any]:
+    return keras.tree.flatten(one) if isinstance(one, dict | tuple) else [one]
+
+
+def _custom_leaf(leaf: Any, rows: int, model: AbstractModel) -> Array:
+    if isinstance(leaf, str):
+        return targets.encode(leaf, rows, 0, model.class_names, len(model.class_names or ()))
+    array = _inputs.host(leaf, "targets")
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"`targets` must be numbers. Received: an array of {array.dtype}.")
+    if array.ndim == 0:
+        array = np.broadcast_to(array, (rows,))
+    if len(array) != rows:
+        raise ValueError(
+            f"`targets` must have one entry per row, {rows}. Received: shape {array.shape}."
+        )
+    return array.astype("float32" if array.dtype.kind == "f" else "int32")
+
+
+def _check_operator(request: Request) -> None:
+    request.engine.remembered(("operator", request.score.key()), lambda: _dry_score(request))
+
+
+def _dry_score(request: Request) -> bool:
+    one = replace(request, targets=tuple(leaf[:1] for leaf in request.targets))
+    group = Group(one, slice(0, 1), 1)
+    seen: list[Any] = []
+
+    def run(floats: Any, integers: Any, targets: Any) -> None:
+        seen.append(request.score.one_target(floats, integers, targets))
+
+    request.engine.dry_run(run, *group.inputs(), group.targets())
+    result = seen[-1]
+    if not hasattr(result, "shape") or tuple(result.shape) != (1,):
+        raise ValueError(
+            "`operator` must return one score per row, of shape (N,). Received: "
+            f"{_described(result)} for one row."
+        )
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(result.dtype)):
+        raise ValueError(f"`operator` must return floats. Received: {result.dtype}.")
+    return True
+
+
+def _described(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ if shape is None else f"shape {tuple(shape)}"

@@ -1,0 +1,236 @@
+"""The score of a row: the model's output, in the form asked for, handed to the operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from xai_core import _backend, operators
+from xai_core._execution import Engine
+from xai_core._inputs import Batch, padded
+from xai_core.typing import Array, Operator, Tensor
+from xai_core.wrappers.base import AbstractModel
+from xai_core.wrappers.identity import Same
+
+OUTPUTS = ("raw", "logits", "softmax", "sigmoid")
+_BUILT_IN = (operators.classification, operators.regression)
+
+
+class Head(NamedTuple):
+    """How the model's output ends, and what is done to it.
+
+    ``shape`` is that of one row's output, batch axis included. ``bypass`` is the index of the
+    softmax or sigmoid call that returns its input, ``apply`` a function's name that is added,
+    ``probability`` whether the result is known to be a probability.
+    """
+
+    shape: tuple[int, ...]
+    bypass: int | None
+    apply: str | None
+    probability: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Scores (N, M) of N rows for M targets, as part of a compiled step.
+
+    Parameters
+    ----------
+    model
+        The wrapped model.
+    operator
+        Maps (model, inputs, targets) to (N,).
+    head
+        How the output is used.
+    batch
+        Knows the structure of the inputs.
+    targets
+        The structure of one target.
+    """
+
+    model: AbstractModel
+    operator: Operator
+    head: Head
+    batch: Batch
+    targets: Any = 0
+
+    def key(self) -> tuple[Any, ...]:
+        """What a compiled step depends on besides the model's structure."""
+        select = self.model.select
+        return (
+            self.model.key(),
+            Same(select) if callable(select) else select,
+            Same(self.operator),
+            self.head,
+            self.batch.key(),
+            repr(self.targets),
+        )
+
+    def __call__(self, floats: Any, integers: Any, targets: Any) -> tuple[Tensor, Any]:
+        """Scores (N, M) and the targets they are for, which are the predicted ones for ()."""
+        model = _Remembering(self)
+        inputs = self.batch.pack(floats, integers)
+        if not targets and self.operator in _BUILT_IN:
+            targets = (self._predicted(model(inputs)),)
+        count = targets[0].shape[1] if targets else 1
+        columns = [self._operate(model, inputs, targets, m) for m in range(count)]
+        return ops.stack(columns, axis=1), targets
+
+    def one_target(self, floats: Any, integers: Any, targets: Any) -> Any:
+        """What the operator returns for the first target, unchecked."""
+        return self._operate(_Remembering(self), self.batch.pack(floats, integers), targets, 0)
+
+    def _operate(self, model: Any, inputs: Any, targets: Any, m: int) -> Any:
+        if not targets:
+            return self.operator(model, inputs, None)
+        own = keras.tree.pack_sequence_as(self.targets, [leaf[:, m] for leaf in targets])
+        return self.operator(model, inputs, own)
+
+    def _predicted(self, outputs: Tensor) -> Tensor:
+        outputs = operators.as_columns(outputs)
+        if outputs.shape[1] > 1:
+            return ops.cast(ops.argmax(outputs, axis=1, keepdims=True), "int32")
+        index = 1 if self.operator is operators.classification else 0
+        return ops.cast(ops.zeros_like(outputs), "int32") + index
+
+    def outputs(self, inputs: Any) -> Tensor:
+        """The selected output as the head says, at least in float32."""
+        if self.head.bypass is None:
+            outputs = self.model(inputs)
+        else:
+            with self.model.final_calls(self.head.bypass):
+                outputs = self.model(inputs)
+        if keras.backend.standardize_dtype(outputs.dtype) in ("float16", "bfloat16"):
+            outputs = ops.cast(outputs, "float32")
+        if self.head.apply is None:
+            return outputs
+        return getattr(ops, self.head.apply)(outputs)
+
+
+class _Remembering:
+    """The model as operators receive it: several targets of the same rows cost one forward."""
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+        self._last: tuple[Any, Tensor] | None = None
+        self.is_probability = score.head.probability
+
+    def __call__(self, inputs: Any) -> Tensor:
+        if self._last is None or self._last[0] is not inputs:
+            self._last = (inputs, self._score.outputs(inputs))
+        return self._last[1]
+
+
+def score_step(score: Score, floats: Any, integers: Any, targets: Any) -> Any:
+    """A compiled step that only scores: (N, M), and the targets that were scored."""
+    return score(floats, integers, targets)
+
+
+class _Ending(NamedTuple):
+    """What a dry run of one row saw of the model's output."""
+
+    shape: tuple[int, ...]
+    kind: str | None
+    index: int | None
+    row: Array | None
+    quantized: bool
+
+
+def device_rows(
+    model: AbstractModel, batch: Batch, rows: slice, size: int = 0
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Float and integer leaves of some rows on the model's device, padded to ``size`` rows."""
+    floats, integers = [], []
+    for leaf, integer in zip(batch.leaves, batch.integers, strict=True):
+        tensor = _backend.to_device(padded(leaf[rows], size), model.device)
+        if not integer and keras.backend.standardize_dtype(tensor.dtype) != model.dtype:
+            tensor = ops.cast(tensor, model.dtype)
+        (integers if integer else floats).append(tensor)
+    return tuple(floats), tuple(integers)
+
+
+def head(engine: Engine, batch: Batch, output: str) -> Head:
+    """How the output of this model must be read so that it is what ``output`` names."""
+    shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in batch.leaves)
+    select = engine.model.select
+    select = Same(select) if callable(select) else select
+    key = ("ending", engine.model.key(), select, batch.key(), shapes)
+    ending = engine.remembered(key, lambda: _ending(engine, batch))
+    if output == "raw":
+        known = ending.kind is not None or _is_distribution(ending)
+        return Head(ending.shape, None, None, known)
+    if ending.kind is None and ending.row is None:
+        ending = engine.remembered((*key, "row"), lambda: _with_row(engine, batch, ending))
+    kind = "softmax" if ending.kind is None and _is_distribution(ending) else ending.kind
+    if output == "logits":
+        return _logits(ending, kind)
+    _check_activation(ending, kind, output)
+    return Head(ending.shape, None, None if kind == output else output, True)
+
+
+def _ending(engine: Engine, batch: Batch) -> _Ending:
+    model = engine.model
+    floats, integers = device_rows(model, batch, slice(0, 1))
+    seen: list[Any] = []
+
+    def run(floats: Any, integers: Any) -> Tensor:
+        with model.final_calls() as calls:
+            outputs = model(batch.pack(floats, integers))
+        seen[:] = [(call.kind, k) for k, call in enumerate(calls) if call.after is outputs]
+        return outputs
+
+    outputs = engine.dry_run(run, floats, integers)
+    kind, index = seen[-1] if seen else (None, None)
+    row = None if model.shows_final_calls else _backend.to_host(outputs)
+    return _Ending(tuple(outputs.shape), kind, index, row, model.ends_quantized())
+
+
+def _with_row(engine: Engine, batch: Batch, ending: _Ending) -> _Ending:
+    score = Score(engine.model, _unused, Head(ending.shape, None, None, False), batch)
+    row = engine.step(score, _outputs_step, *device_rows(engine.model, batch, slice(0, 1)))
+    return ending._replace(row=_backend.to_host(row))
+
+
+def _unused(model: Any, inputs: Any, targets: Any) -> Tensor:
+    raise TypeError("`operator` of a probe row is never called.")
+
+
+def _outputs_step(score: Score, floats: Any, integers: Any) -> Tensor:
+    return score.outputs(score.batch.pack(floats, integers))
+
+
+def _is_distribution(ending: _Ending) -> bool:
+    if ending.row is None or ending.row.ndim < 2 or ending.row.shape[-1] < 2:
+        return False
+    row = ending.row.astype("float64")
+    return bool((row >= 0).all() and np.allclose(row.sum(-1), 1, atol=1e-5))
+
+
+def _logits(ending: _Ending, kind: str | None) -> Head:
+    if kind is None:
+        return Head(ending.shape, None, None, False)
+    if ending.index is None or ending.quantized:
+        reason = "its last layer is quantized" if ending.quantized else "no softmax call ends it"
+        raise ValueError(
+            '`output="logits"` needs a model whose softmax or sigmoid can be left out. Received: '
+            f"a model that returns probabilities, but {reason}. "
+            'Explain `output="raw"`, or give a model that ends in logits.'
+        )
+    return Head(ending.shape, ending.index, None, False)
+
+
+def _check_activation(ending: _Ending, kind: str | None, output: str) -> None:
+    if kind not in (None, output):
+        raise ValueError(
+            f'`output="{output}"` needs a model that returns logits or ends in {output}. '
+            f"Received: a model that ends in {kind}. Use output=\"raw\" or output=\"{kind}\"."
+        )
+    if output == "softmax" and (len(ending.shape) < 2 or ending.shape[-1] < 2):
+        raise ValueError(
+            '`output="softmax"` needs at least two output columns. '
+            f'Received: outputs of shape {ending.shape}. Use output="sigmoid".'
+        )

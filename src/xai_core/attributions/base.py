@@ -1,0 +1,197 @@
+"""What every explainer is: frozen settings that map inputs and targets to Explanations."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar, Self
+
+import keras
+from keras import ops
+
+from xai_core import _checks, _request, _scoring, operators
+from xai_core._request import Group, Request
+from xai_core.attributions import running
+from xai_core.attributions.running import Maps
+from xai_core.explanation import Explanation
+from xai_core.typing import Tensor
+from xai_core.wrappers import AbstractModel, wrap
+
+TARGETS_PER_STEP = 16
+"""Targets that share one forward pass in `explain_each`; it bounds the memory of their maps."""
+
+
+@dataclass(frozen=True, eq=False)
+class AbstractExplainer(abc.ABC):
+    """Settings of one method for one model; calling it explains a batch.
+
+    Parameters
+    ----------
+    model : keras.Model, torch.nn.Module or Model
+        What is explained, as `xai_core.wrap` takes it.
+    operator : Tasks, str or callable, optional
+        Which score is explained: a task's name or ``(model, inputs, targets) -> (N,)``.
+        Classification where nothing is given. Steps are compiled once for each callable, known
+        by identity: define it once, not per call.
+    output : {"raw", "logits", "softmax", "sigmoid"}
+        The form of the output that is scored. ``"raw"`` is what the model returns.
+    batch_size : int
+        Number of rows that the model sees at once.
+    progress : bool, optional
+        Show a progress bar. By default only in a terminal, and only on long work.
+    """
+
+    model: Any
+    _: KW_ONLY
+    operator: Any = None
+    output: str = "raw"
+    batch_size: int = 32
+    progress: bool | None = None
+
+    requires: ClassVar[str] = "gradients"
+    signed: ClassVar[bool] = True
+    uses_targets: ClassVar[bool] = True
+    source: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Check every field that needs no input."""
+        object.__setattr__(self, "_model", None if self.model is None else wrap(self.model))
+        object.__setattr__(self, "_operator", operators.get(self.operator))
+        _checks.choice("output", self.output, _scoring.OUTPUTS)
+        _checks.integer("batch_size", self.batch_size, minimum=1)
+        if self.progress is not None:
+            _checks.flag("progress", self.progress)
+        self._check_fields()
+
+    @abc.abstractmethod
+    def _check_fields(self) -> None:
+        """Check the method's own fields."""
+
+    @abc.abstractmethod
+    def _check_request(self, request: Request) -> None:
+        """Check what needs the inputs, before the model computes."""
+
+    @abc.abstractmethod
+    def _maps(self, group: Group, reduced: bool) -> Maps:
+        """The maps of a group of rows; channels are reduced only if ``reduced``."""
+
+    def rows(self, shape: Sequence[int]) -> int:
+        """Number of model rows that one input of this shape, without batch axis, costs."""
+        del shape
+        return 1
+
+    def __call__(self, inputs: Any, targets: Any = None) -> Any:
+        """Explain a batch.
+
+        Parameters
+        ----------
+        inputs : array-like, tuple or dict
+            (N, W) a table, (N, T, W) series, (N, H, W, C) or (N, C, H, W) images; a tuple or
+            dict of arrays for a model with several inputs.
+        targets : int, str, (N,) integers or strings, (N, K) weights, optional
+            The explained output; None is the predicted class.
+
+        Returns
+        -------
+        Explanation
+            For several float inputs one per input, in their structure.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit the model.
+        """
+        return self._explained(inputs, [targets])[0]
+
+    def explain_each(self, inputs: Any, targets: Any) -> list[Any]:
+        """Explain the same inputs for several targets, from one set of model rows.
+
+        Parameters
+        ----------
+        inputs
+            As for a call.
+        targets : list or "all"
+            One entry per wanted Explanation, each as for a call; "all" is every output column.
+
+        Returns
+        -------
+        list of Explanation
+            One per entry.
+        """
+        if isinstance(targets, str) and targets == "all":
+            shape = self._request(inputs, [0] if self._is_built_in() else [None]).score.head.shape
+            targets = _request.every_column(self._operator, shape)
+        if not isinstance(targets, list | tuple) or not targets:
+            raise TypeError(
+                f'`targets` must be a list of targets or "all". Received: {targets!r}.'
+            )
+        parts = range(0, len(targets), TARGETS_PER_STEP)
+        asked = [list(targets[k : k + TARGETS_PER_STEP]) for k in parts]
+        return [one for part in asked for one in self._explained(inputs, part)]
+
+    def attribute(self, inputs: Any, targets: Any = None) -> Any:
+        """The unreduced attributions as tensors of the framework, on the model's device.
+
+        Parameters and errors are those of a call; there is one tensor per float input.
+        """
+        request = self._request(inputs, [targets])
+        parts = [part.values for part in running.groups(self, request, reduced=False)]
+        leaves = [ops.concatenate(leaf, axis=0)[:, 0] for leaf in zip(*parts, strict=True)]
+        return request.batch.per_float_leaf(leaves)
+
+    def stream(self, data: Iterable[Any], targets: Any = None) -> Iterator[Any]:
+        """Explain batch after batch of an iterable.
+
+        Parameters
+        ----------
+        data : iterable
+            Yields batches by Keras's convention: x, (x, y) or (x, y, weights).
+        targets : int, str, optional
+            The same target for every row, or ``"labels"`` for each batch's y; None is the
+            predicted class.
+
+        Yields
+        ------
+        Explanation
+            One per batch.
+        """
+        for batch in data:
+            x, y = _x_and_y(batch)
+            if isinstance(targets, str) and targets == "labels":
+                if y is None:
+                    raise ValueError(
+                        '`targets="labels"` needs batches (x, y). Received: batches of x alone.'
+                    )
+                yield self(x, y)
+            else:
+                yield self(x, targets)
+
+    def with_model(self, model: Any) -> Self:
+        """The same settings for another model."""
+        return replace(self, model=model)
+
+    def _is_built_in(self) -> bool:
+        return self._operator in (operators.classification, operators.regression)
+
+    def _request(self, inputs: Any, asked: Sequence[Any]) -> Request:
+        if self._model is None:
+            request = _request.without_model(inputs)
+        else:
+            request = _request.make(self._model, self._operator, self.output, inputs, asked)
+        self._check_request(request)
+        return request
+
+    def _explained(self, inputs: Any, asked: Sequence[Any]) -> list[Any]:
+        return running.explanations(self, self._request(inputs, asked), len(asked))
+
+
+def _x_and_y(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, tuple):
+        return batch, None
+    if not 1 <= len(batch) <= 3:
+        raise ValueError(
+            "`data` must yield x, (x, y) or (x, y, weights). "
+            f"Received: a tuple of {len(batch)} items."
+        )
+    return batch[0], batch[1] if len(batch) > 1 else None

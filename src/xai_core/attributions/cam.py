@@ -1,0 +1,210 @@
+"""What class activation maps share: a layer, named or found, and its map in the input's size."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras import ops
+
+from xai_core import _backend, _checks, images, layers
+from xai_core._request import Group, Request
+from xai_core.attributions.base import AbstractExplainer
+from xai_core.attributions.running import Maps
+from xai_core.typing import Tensor
+from xai_core.wrappers.base import Output
+
+MapOf = Callable[..., Tensor]
+
+TRIED = 8
+"""Candidates for the automatic layer that are tried before the last one is taken as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class AbstractCAM(AbstractExplainer):
+    """A map made of the activations of a layer and the gradients of the score at it.
+
+    Parameters
+    ----------
+    layer : str, int, layer, optional
+        The layer, by name, path, index or object. By default the last one with a spatial map
+        that the score depends on; the Explanation tells which.
+    call : int, optional
+        Which call of a layer that the model calls several times.
+    signed : bool
+        Leave out the final rectifier, so that evidence against the target is negative.
+    """
+
+    layer: Any = None
+    call: int | None = None
+    signed: bool = False
+
+    def _check_fields(self) -> None:
+        """Check that the layer exists."""
+        if self.layer is not None:
+            self._model.find(self.layer)
+        if self.call is not None:
+            _checks.integer("call", self.call, minimum=0)
+            if self.layer is None:
+                raise ValueError(
+                    f"`call` needs `layer`, whose call it counts. Received: {self.call}."
+                )
+        _checks.flag("signed", self.signed)
+        self._check_own_fields()
+
+    @abc.abstractmethod
+    def _check_own_fields(self) -> None:
+        """Check the fields that the method adds."""
+
+    @abc.abstractmethod
+    def _map_of(self) -> MapOf:
+        """A module-level function (activations, gradients, axes, channels) -> map, no rectifier.
+
+        ``axes`` are those of space, ``channels`` that of channels, which it keeps with length 1.
+        """
+
+    def _check_request(self, request: Request) -> None:
+        """Check that the inputs have space, and that the layer keeps it."""
+        leaves = request.batch.float_leaves()
+        if len(leaves) != 1 or leaves[0].ndim < 3:
+            raise ValueError(
+                f"`{type(self).__name__}` needs one input with space or time, (N, T, W), "
+                f"(N, H, W, C) or (N, D, H, W, C). Received: shapes "
+                f"{', '.join(str(leaf.shape) for leaf in leaves)}. Gradient methods explain tables."
+            )
+        request.layout(leaves[0].ndim)
+        if self.layer is not None:
+            self._check_layer(request)
+
+    def _check_layer(self, request: Request) -> None:
+        path, _ = self._model.find(self.layer)
+        outputs = [one for one in _outputs(request) if one.path == path]
+        layers.check_calls(path, len(outputs), self.call)
+        rank = request.batch.float_leaves()[0].ndim
+        if not _has_map(outputs[self.call or 0], rank, request):
+            raise ValueError(
+                f"`layer` must have a spatial map of {rank} axes. Received: {path!r}, whose "
+                f"output has the shape {('N', *outputs[0].shape[1:])}. Name an earlier layer."
+            )
+
+    def _maps(self, group: Group, reduced: bool) -> Maps:
+        """The map at the layer, resized to the inputs."""
+        del reduced
+        if self.layer is None:
+            return self._at_last(group)
+        return self._at(group, self._model.find(self.layer)[0], self.call)[0]
+
+    def _at_last(self, group: Group) -> Maps:
+        """The map at the last candidate on which the score has a gradient."""
+        request = group.request
+        shape = request.batch.float_leaves()[0].shape[1:]
+        key = ("automatic layer", request.score.key(), shape)
+        known = request.engine.recalled(key)
+        tried = [known] if known else candidates(request)[:TRIED]
+        first = None
+        for path, call in tried:
+            maps, connected = self._at(group, path, call)
+            if connected:
+                request.engine.remembered(key, lambda one=(path, call): one)
+                return maps
+            first = first or maps
+        return first
+
+    def _at(self, group: Group, path: str, call: int | None) -> tuple[Maps, bool]:
+        request = group.request
+        shape = request.batch.float_leaves()[0].shape
+        outside = request.layout(len(shape))
+        values, scores, targets, slope = group.step(
+            _cam_step,
+            *group.inputs(),
+            group.targets(),
+            rows=len(group),
+            path=path,
+            layer=request.model.find(path)[1],
+            call=call,
+            map_of=self._map_of(),
+            signed=self.signed,
+            layouts=(len(shape), request.model.feature_format, outside),
+            size=tuple(shape[axis] for axis in images.spatial_axes(len(shape), outside)),
+        )
+        name = path if call in (None, 0) else f"{path} (call {call})"
+        maps = Maps((values,), scores, targets, {}, layer=name)
+        return maps, bool(_backend.to_host(slope)[: len(group)].any())
+
+
+def candidates(request: Request) -> list[tuple[str, int]]:
+    """Layers with a spatial map, by path and call, the last one first."""
+    rank = request.batch.float_leaves()[0].ndim
+    if len(request.score.head.shape) > 2:
+        raise ValueError(
+            "`layer` must be given for a model whose output is itself spatial. Received: None, "
+            f"and outputs of shape {('N', *request.score.head.shape[1:])}."
+        )
+    outputs = _outputs(request)
+    fitting = [one for one in outputs if not one.skipped and _has_map(one, rank, request)]
+    if not fitting:
+        seen = ", ".join(f"{one.path} {('N', *one.shape[1:])}" for one in outputs[-6:])
+        raise ValueError(
+            f"`layer` cannot be chosen, for no layer has a spatial map of {rank} axes. "
+            f"Received: None. The model's last layers give {seen}."
+        )
+    return [(one.path, one.call) for one in reversed(fitting)]
+
+
+def _outputs(request: Request) -> list[Output]:
+    """The outputs of all layers for one row, from a dry run that is remembered."""
+    one = replace(request, targets=tuple(leaf[:1] for leaf in request.targets))
+    group = Group(one, slice(0, 1), 1)
+
+    def run() -> list[Output]:
+        arguments = (*group.inputs(), group.targets())
+        return request.model.layer_outputs(lambda: request.engine.dry_run(_run, *arguments))
+
+    def _run(*arguments: Any) -> Any:
+        return request.score(*arguments)[0]
+
+    shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in request.batch.leaves)
+    return request.engine.remembered(("layer outputs", request.score.key(), shapes), run)
+
+
+def _has_map(output: Output, rank: int, request: Request) -> bool:
+    axes = images.spatial_axes(rank, request.model.feature_format)
+    return len(output.shape) == rank and math.prod(output.shape[axis] for axis in axes) > 1
+
+
+def _cam_step(
+    score: Any,
+    floats: Any,
+    integers: Any,
+    targets: Any,
+    *,
+    path: str,
+    layer: Any,
+    call: int | None,
+    map_of: MapOf,
+    signed: bool,
+    layouts: tuple[int, str, str],
+    size: tuple[int, ...],
+) -> Any:
+    (scores, used), activations, gradients = _backend.activation_and_grad(
+        lambda x: score(x, integers, targets),
+        lambda hook: score.model.tap((path, layer), hook, call),
+        floats,
+    )
+    rank, inside, outside = layouts
+    # An axis of targets stands behind the batch axis, which shifts the others by one.
+    axes = tuple(axis + 1 for axis in images.spatial_axes(rank, inside))
+    channels = images.channel_axis(rank, inside) + 1
+    dtype = "float64" if "float64" in str(gradients.dtype) else "float32"
+    activations, gradients = ops.cast(activations, dtype), ops.cast(gradients, dtype)
+    maps = map_of(activations[:, None], gradients, axes, channels)
+    maps = maps if signed else ops.relu(maps)
+    maps = ops.moveaxis(maps, channels, images.channel_axis(rank, outside) + 1)
+    maps = images.resize(
+        maps, size, [axis + 1 for axis in images.spatial_axes(rank, outside)]
+    )
+    slope = ops.max(ops.abs(gradients), axis=tuple(range(1, rank + 1)))
+    return maps, scores, used, slope

@@ -1,0 +1,58 @@
+"""What an Explanation says of its origin: settings and versions, as JSON values."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import fields
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+import xai_core
+from xai_core import _backend
+from xai_core._inputs import host
+
+_LEFT_OUT = ("model", "progress")
+
+
+def configuration(explainer: Any) -> dict[str, Any]:
+    """The fields of an explainer: arrays by shape and CRC-32, callables by name."""
+    names = [field.name for field in fields(explainer) if field.name not in _LEFT_OUT]
+    found = {name: described(getattr(explainer, name)) for name in names}
+    model = getattr(explainer.model, "source", explainer.model)
+    return {"model": None if model is None else type(model).__name__, **found}
+
+
+def described(value: Any) -> Any:
+    """A JSON value that stands for ``value``."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [described(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): described(item) for key, item in value.items()}
+    if hasattr(value, "shape"):
+        array = np.ascontiguousarray(host(value))
+        return {"shape": list(array.shape), "crc32": zlib.crc32(array)}
+    return getattr(value, "__qualname__", None) or getattr(value, "name", type(value).__name__)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of this package, of Keras and of the framework that it runs on."""
+    framework = _backend.NAME
+    for distribution in (framework, f"{framework}-cpu"):
+        try:
+            found = metadata.version(distribution)
+            break
+        except metadata.PackageNotFoundError:
+            found = "unknown"
+    return {
+        "xai_core": xai_core.__version__,
+        "keras": metadata.version("keras"),
+        framework: found,
+    }

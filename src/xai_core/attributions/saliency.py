@@ -1,0 +1,86 @@
+"""Saliency: the gradient of the score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from xai_core import _backend, _checks
+from xai_core._request import Group
+from xai_core.attributions.gradient import AbstractGradient, reduce_all
+from xai_core.attributions.running import Maps
+
+
+@dataclass(frozen=True, eq=False)
+class Saliency(AbstractGradient):
+    r"""Absolute gradient of the score with respect to the input.
+
+    .. math:: \phi(x) = \left| \frac{\partial s(x)}{\partial x} \right|
+
+    Parameters
+    ----------
+    model, operator, output, batch_size, progress
+        As for every explainer: see `AbstractExplainer`.
+    reducer : {"max", "mean", "sum", "abs_max", "abs_mean"}, callable or None
+        How the channels of images become one number, by default their maximum.
+    absolute : bool
+        Take the absolute value; without it the map is the signed gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is wrong, at construction; if inputs or targets do not fit, at the call.
+
+    Notes
+    -----
+    Simonyan, Vedaldi and Zisserman, 2013, "Deep Inside Convolutional Networks: Visualising Image
+    Classification Models and Saliency Maps", https://arxiv.org/abs/1312.6034
+
+    Examples
+    --------
+    >>> import keras, numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> Saliency(model)(np.ones((2, 4)), targets=1).values.shape
+    (2, 4)
+    """
+
+    reducer: str | Callable[..., Any] | None = "max"
+    absolute: bool = True
+
+    signed: ClassVar[bool] = False
+    source: ClassVar[str] = (
+        "Simonyan et al., 2013, Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034"
+    )
+
+    def _check_own_fields(self) -> None:
+        """Check the flag."""
+        _checks.flag("absolute", self.absolute)
+
+    def _maps(self, group: Group, reduced: bool) -> Maps:
+        """One gradient of the whole group."""
+        static = self._reduction(group.request, reduced)
+        values, scores, targets = group.step(
+            _saliency_step,
+            *group.inputs(),
+            group.targets(),
+            rows=len(group),
+            absolute=self.absolute,
+            **static,
+        )
+        return Maps(values, scores, targets, {})
+
+
+def _saliency_step(
+    score: Any, floats: Any, integers: Any, targets: Any, *, absolute: bool, reducer: Any, axes: Any
+) -> Any:
+    def finish(gradients: Any) -> Any:
+        maps = [ops.abs(g) if absolute else g for g in gradients]
+        return reduce_all(maps, reducer, axes)
+
+    (scores, used), values = _backend.value_and_grad(
+        lambda x: score(x, integers, targets), floats, finish=finish, has_aux=True
+    )
+    return values, scores, used

@@ -1,0 +1,246 @@
+"""Reach inside a Keras model without changing it: find a layer, tap its output, read its facts."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+from keras.src import backend
+
+from xai_core import _checks
+from xai_core.typing import Tensor
+
+Hook = Callable[[Tensor], Tensor]
+
+_LOCK = threading.RLock()
+
+
+class Place(NamedTuple):
+    """One layer or operation, by the path of names that leads to it from the user's model."""
+
+    path: str
+    layer: Any
+
+
+def children(layer: Any) -> list[Any]:
+    """The layers and, in a functional model, the operations directly inside ``layer``."""
+    inside = list(getattr(layer, "_layers", ()))
+    if isinstance(layer, keras.Model):
+        # A functional model also holds raw operations, which are no layers.
+        inside += [op for op in getattr(layer, "operations", ()) if op not in inside]
+    return inside
+
+
+def places(model: keras.Model) -> list[Place]:
+    """Every layer and operation below ``model``, each once, outer ones before inner ones."""
+    found: list[Place] = []
+    seen = {id(model)}
+
+    def walk(layer: Any, prefix: str) -> None:
+        for child in children(layer):
+            if id(child) not in seen:
+                seen.add(id(child))
+                found.append(Place(prefix + child.name, child))
+                walk(child, f"{prefix}{child.name}/")
+
+    walk(model, "")
+    return found
+
+
+def find(model: keras.Model, layer: Any) -> Place:
+    """The place that a name, a path, an index into ``model.layers`` or a layer object means."""
+    every = places(model)
+    if isinstance(layer, int) and not isinstance(layer, bool):
+        return _by_index(model, layer, every)
+    if not isinstance(layer, str):
+        return _by_object(layer, every)
+    exact = [place for place in every if place.path == layer]
+    named = exact or [place for place in every if place.layer.name == layer]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        paths = ", ".join(repr(place.path) for place in named)
+        raise ValueError(
+            f"`layer` must name one layer. Received: {layer!r}, which is ambiguous. "
+            f"Use a path: {paths}."
+        )
+    names = [place.path for place in every] + [place.layer.name for place in every]
+    raise ValueError(
+        f"`layer` must be a layer of the model. Received: {layer!r}."
+        f"{_checks.near(layer, dict.fromkeys(names)) or _listed(every)}"
+    )
+
+
+def _by_index(model: keras.Model, index: int, every: list[Place]) -> Place:
+    layers = model.layers
+    if not -len(layers) <= index < len(layers):
+        raise ValueError(
+            f"`layer` must be an index into the model's {len(layers)} layers. Received: {index}."
+        )
+    return _by_object(layers[index], every)
+
+
+def _by_object(layer: Any, every: list[Place]) -> Place:
+    for place in every:
+        if place.layer is layer:
+            return place
+    raise ValueError(
+        "`layer` must be a name, a path, an index or a layer of this very model. "
+        f"Received: {layer!r}."
+    )
+
+
+def _listed(every: list[Place]) -> str:
+    paths = [place.path for place in every]
+    return f" The model has {', '.join(map(repr, paths[-8:]))}." if paths else ""
+
+
+@contextlib.contextmanager
+def tap(place: Place, hook: Hook, call: int | None = None) -> Iterator[None]:
+    """Within the block, the output of ``place`` at its ``call``-th call is ``hook(output)``.
+
+    The model itself stays as it is: the layer's ``call`` is shadowed in the instance only, other
+    threads pass through, and everything is undone at the end, also after an exception.
+    """
+    count = 0
+
+    def counted(output: Any, index: int) -> Any:
+        nonlocal count
+        count = index + 1
+        if index != (call or 0):
+            return output
+        return on_first_tensor(output, hook)
+
+    with shadow({id(place.layer): place.layer}, lambda _, output, index: counted(output, index)):
+        yield
+    check_calls(place.path, count, call)
+
+
+def check_calls(path: str, count: int, call: int | None) -> None:
+    """Raise unless a layer called ``count`` times has the one call that is meant."""
+    if count == 0:
+        raise ValueError(
+            f"`layer` must be called by the model. Received: {path!r}, whose output never "
+            "passed by (quantized layers, cells of recurrent layers and unused layers cannot be "
+            "tapped). Name another layer."
+        )
+    if call is None and count > 1:
+        raise ValueError(
+            f"`call` must say which call of {path!r} is meant, for the model calls it {count} "
+            f"times. Received: None. Pass a number from 0 to {count - 1}."
+        )
+    if call is not None and call >= count:
+        raise ValueError(
+            f"`call` must be less than {count}, the number of calls of {path!r}. Received: {call}."
+        )
+
+
+def on_first_tensor(output: Any, hook: Hook) -> Any:
+    """``output`` with its first tensor replaced by ``hook`` of it; blocks may return tuples."""
+    if isinstance(output, tuple | list):
+        return type(output)((hook(output[0]), *output[1:]))
+    return hook(output)
+
+
+@contextlib.contextmanager
+def shadow(
+    layers: dict[int, Any], hook: Callable[[Any, Any, int], Any]
+) -> Iterator[None]:
+    """Within the block, each layer's output becomes ``hook(layer, output, index of the call)``."""
+    owner = threading.get_ident()
+    shadowed: list[tuple[Any, Any]] = []
+
+    def shadowing(layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        index = -1
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal index
+            output = original(*args, **kwargs)
+            if threading.get_ident() != owner:
+                return output
+            index += 1
+            return hook(layer, output, index)
+
+        call.is_tap = True  # so that fingerprints of other threads leave it out
+        return call
+
+    with _LOCK:
+        try:
+            for layer in layers.values():
+                shadowed.append((layer, layer.__dict__.get("call")))
+                # Past `Layer.__setattr__`, which would track the function as part of the model.
+                layer.__dict__["call"] = shadowing(layer, layer.call)
+            yield
+        finally:
+            for layer, own in reversed(shadowed):
+                if own is None:
+                    layer.__dict__.pop("call", None)
+                else:
+                    layer.__dict__["call"] = own
+
+
+def data_format(model: keras.Model) -> str:
+    """The layout of the model's images: that of its first convolution, pooling or resizing layer.
+
+    Raises ValueError if two such layers differ; falls back to Keras's setting where there is
+    none, or where a Permute or Reshape comes first.
+    """
+    found: list[tuple[str, str]] = []
+    for place in places(model):
+        if isinstance(place.layer, keras.layers.Permute | keras.layers.Reshape):
+            break
+        own = getattr(place.layer, "data_format", None)
+        if own is not None and not isinstance(place.layer, keras.layers.Flatten):
+            found.append((place.path, own))
+    for path, own in found:
+        if own != found[0][1]:
+            raise ValueError(
+                f"`data_format` must be given, for the model's layers differ: {found[0][0]!r} has "
+                f"{found[0][1]!r} and {path!r} has {own!r}. Received: None. "
+                "Pass wrap(model, data_format=...) with the layout of the inputs."
+            )
+    return found[0][1] if found else keras.config.image_data_format()
+
+
+class FinalCall(NamedTuple):
+    """A call of softmax or sigmoid: which of the two, and what went in and came out."""
+
+    kind: str
+    before: Tensor
+    after: Tensor
+
+
+@contextlib.contextmanager
+def final_calls(bypass: int | None = None) -> Iterator[list[FinalCall]]:
+    """Within the block, list this thread's calls of softmax and sigmoid in order.
+
+    Every way to write them in Keras ends in the same two functions of the backend. The call of
+    index ``bypass`` returns what went in.
+    """
+    owner = threading.get_ident()
+    calls: list[FinalCall] = []
+
+    def listing(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != owner:
+                return original(x, *args, **kwargs)
+            index = len(calls)
+            result = x if index == bypass else original(x, *args, **kwargs)
+            calls.insert(index, FinalCall(kind, x, result))
+            return result
+
+        return call
+
+    functions = backend.nn
+    with _LOCK:
+        originals = {kind: getattr(functions, kind) for kind in ("softmax", "sigmoid")}
+        try:
+            for kind, original in originals.items():
+                setattr(functions, kind, listing(kind, original))
+            yield calls
+        finally:
+            for kind, original in originals.items():
+                setattr(functions, kind, original)

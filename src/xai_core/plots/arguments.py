@@ -1,0 +1,156 @@
+"""From what a user hands to a plot to the panels that are drawn."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from xai_core.explanation import Explanation, check_rows
+from xai_core.plots.panel import Panel
+from xai_core.typing import Array
+
+_SERIES, _IMAGES = 3, 4
+_CHANNELS = (1, 3)
+_TITLE_WIDTH, _TITLE_LINES = 34, 2
+
+
+def host_array(inputs: Any) -> Array:
+    """Return tensors of the backend, wherever they are, and anything array-like as an array."""
+    try:
+        return np.asarray(inputs)
+    except (TypeError, RuntimeError):
+        # A tensor on another device, with a gradient, or of a dtype that NumPy lacks.
+        if not keras.ops.is_tensor(inputs):
+            raise
+        array = keras.ops.convert_to_numpy(inputs)
+        return array.astype(np.float32) if array.dtype.kind == "V" else array
+
+
+def read_explanations(
+    explanations: Any, pictures: Array | None
+) -> tuple[list[str], list[Explanation]]:
+    """Return the heads of the columns (empty where they have none) and the Explanations."""
+    if isinstance(explanations, Mapping):
+        heads, items = [str(key) for key in explanations], list(explanations.values())
+    elif isinstance(explanations, list | tuple):
+        heads, items = [], list(explanations)
+    else:
+        heads, items = [], [explanations]
+    if not items:
+        raise ValueError("`explanations` must hold at least one. Received: none.")
+    found = [_explanation(item, pictures) for item in items]
+    _check_alike(found)
+    if pictures is not None:
+        _check_pictures(found, pictures)
+    if not heads and len({one.method for one in found}) > 1:
+        heads = [one.method for one in found]
+    return heads or [""] * len(found), found
+
+
+def panel_titles(
+    titles: Sequence[str] | None, heads: Sequence[str], found: Sequence[Explanation]
+) -> list[str]:
+    """Return the title of each panel, row by row."""
+    samples = len(found[0])
+    if isinstance(titles, str):
+        raise TypeError(f"`titles` must be a sequence of str. Received: {titles!r}.")
+    if titles is not None:
+        titles = [str(title) for title in titles]
+        if len(titles) == samples * len(found):
+            return [_wrapped(title) for title in titles]
+        if len(titles) != len(found):
+            raise ValueError(
+                f"`titles` must hold one title per panel, here {samples * len(found)}, or one per "
+                f"explanation, here {len(found)}. Received: {len(titles)}."
+            )
+        heads = titles
+    lines = []
+    for sample in range(samples):
+        for head, one in zip(heads, found, strict=True):
+            headed = head if sample == 0 or len(found) == 1 else ""
+            parts = [_wrapped(part) for part in (headed, one.label(sample)) if part]
+            lines.append("\n".join(parts))
+    return lines
+
+
+def make_panels(
+    found: Sequence[Explanation],
+    pictures: Array | None,
+    prepare: Callable[[Array, Array | None, str], tuple[Array, Array | None]],
+    titles: Sequence[str],
+) -> list[Panel]:
+    """Return one panel per sample and explanation, row by row."""
+    prepared = []
+    for one in found:
+        values, shown = prepare(
+            one.values, one.inputs if pictures is None else pictures, one.data_format
+        )
+        prepared.append((one, values, shown, bool((values < 0).any())))
+    panels = []
+    for sample in range(len(found[0])):
+        for one, values, shown, signed in prepared:
+            panels.append(
+                Panel(
+                    values[sample],
+                    None if shown is None else shown[sample],
+                    signed,
+                    titles[len(panels)],
+                    one.feature_names,
+                    None if one.standard_error is None else one.standard_error[sample],
+                )
+            )
+    return panels
+
+
+def _wrapped(title: str) -> str:
+    lines = textwrap.wrap(title, _TITLE_WIDTH, max_lines=_TITLE_LINES, placeholder=" ...")
+    return "\n".join(lines)
+
+
+def _explanation(item: Any, pictures: Array | None) -> Explanation:
+    if isinstance(item, Explanation):
+        return item
+    values = host_array(item)
+    over_images = pictures is not None and pictures.ndim == _IMAGES
+    data_format = _guess_format(pictures if over_images else values)
+    if over_images and values.ndim == _SERIES:
+        values = np.expand_dims(values, 1 if data_format == "channels_first" else -1)
+    return Explanation(values, "", data_format=data_format)
+
+
+def _guess_format(array: Array) -> str:
+    first = array.ndim == _IMAGES and array.shape[1] in _CHANNELS
+    return "channels_first" if first and array.shape[-1] not in _CHANNELS else "channels_last"
+
+
+def _check_alike(found: Sequence[Explanation]) -> None:
+    shapes = [one.values.shape for one in found]
+    if len({(shape[0], len(shape)) for shape in shapes}) > 1:
+        raise ValueError(
+            "`explanations` must be of the same inputs: equal numbers of rows and of axes. "
+            f"Received: shapes {', '.join(map(str, shapes))}."
+        )
+    if len(shapes[0]) not in (2, _SERIES, _IMAGES):
+        raise ValueError(
+            "`explanations` must be of tables (N, W), series (N, T, W) or images (N, H, W, C), "
+            f"with the batch axis. Received: shape {shapes[0]}."
+        )
+    if 0 in [length for shape in shapes for length in shape]:
+        raise ValueError(f"`explanations` must not be empty. Received: shapes {shapes}.")
+
+
+def _check_pictures(found: Sequence[Explanation], pictures: Array) -> None:
+    for one in found:
+        alike = pictures.ndim == one.values.ndim and 0 not in pictures.shape
+        if not alike or (pictures.ndim == 2 and pictures.shape != one.values.shape):
+            raise ValueError(
+                f"`inputs` must fit maps of shape {one.values.shape}, with the batch axis. "
+                f"Received: shape {pictures.shape}."
+            )
+        if pictures.ndim > 2 and pictures.dtype.kind not in "fiubV":
+            raise TypeError(f"`inputs` must hold numbers. Received: dtype {pictures.dtype}.")
+        check_rows(one, pictures)

@@ -1,0 +1,77 @@
+"""Colour scales of maps: robust limits, centred at 0 where there are negative values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.ticker import MaxNLocator
+
+from xai_core.plots.panel import Panel, Style
+from xai_core.typing import Array
+
+_CLIP = 0.5
+_SEQUENTIAL, _DIVERGING = "inferno", "RdBu_r"
+
+
+def color_map(cmap: str | Colormap | None, signed: bool) -> Colormap:
+    """Return the colormap asked for, else the default of signed or of unsigned maps."""
+    default = _DIVERGING if signed else _SEQUENTIAL
+    return matplotlib.colormaps.get_cmap(default if cmap is None else cmap)
+
+
+def limits(values: Array, clip: float, signed: bool) -> tuple[float, float]:
+    """Return the values at the two ends of the scale; always finite, and low < high.
+
+    Percentiles ``clip`` and 100 - ``clip``, or plus and minus the percentile 100 - ``clip`` of the
+    magnitudes. Where they coincide (a few pixels of a sparse map) the extremes are taken, and for
+    a constant map the scale goes from 0 to its value.
+    """
+    # float64: the difference of two float32 extremes may overflow.
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if finite.size == 0:
+        return 0.0, 1.0
+    if signed:
+        magnitude = np.abs(finite)
+        top = float(np.percentile(magnitude, 100 - clip)) or float(magnitude.max()) or 1.0
+        return -top, top
+    low, high = (float(end) for end in np.percentile(finite, [clip, 100 - clip]))
+    if low == high:
+        low, high = float(finite.min()), float(finite.max())
+    if low == high:
+        low, high = 0.0, high or 1.0
+    return low, high
+
+
+def scales(panels: Sequence[Panel], style: Style) -> list[ScalarMappable]:
+    """Return the colour scale of each panel; it is one object where the scale is shared."""
+    clip = _CLIP if style.clip is None else style.clip
+
+    def scale(values: Array, signed: bool) -> ScalarMappable:
+        low, high = limits(values, clip, signed)
+        return ScalarMappable(Normalize(low, high), color_map(style.cmap, signed))
+
+    if not style.shared:
+        return [scale(panel.values, panel.signed) for panel in panels]
+    values = np.concatenate([panel.values.ravel() for panel in panels])
+    return [scale(values, any(panel.signed for panel in panels))] * len(panels)
+
+
+def draw_bars(axes: Sequence[Axes], mappables: Sequence[ScalarMappable]) -> None:
+    """Draw one colour bar beside all axes where their scale is shared, else one beside each."""
+    figure = axes[0].figure
+    if mappables[0] is mappables[-1]:
+        groups = [(list(axes), mappables[0])]
+    else:
+        groups = [([ax], mappable) for ax, mappable in zip(axes, mappables, strict=True)]
+    for group, mappable in groups:
+        width = {"fraction": 0.046, "pad": 0.03} if len(group) == 1 else {"aspect": 30}
+        bar = figure.colorbar(mappable, ax=group, **width)
+        bar.locator = MaxNLocator(4)
+        bar.ax.tick_params(labelsize="x-small")
+        bar.outline.set_visible(False)
+        bar.update_ticks()

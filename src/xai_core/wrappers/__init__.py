@@ -1,0 +1,114 @@
+"""Whatever the user has becomes one small `Model` interface: `wrap`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+from xai_core import _backend
+from xai_core.wrappers.base import AbstractModel, checked_data_format, checked_names
+
+__all__ = ["AbstractModel", "wrap"]
+
+# Adapters by backend, tried in order; a Keras model on torch is a torch module too.
+_ADAPTERS = {
+    "jax": ("keras_model.KerasModel",),
+    "tensorflow": ("keras_model.KerasModel",),
+    "torch": ("keras_model.KerasModel", "torch_module.TorchModule"),
+}
+
+
+def wrap(
+    model: Any,
+    *,
+    data_format: str | None = None,
+    select: Any = None,
+    class_names: Any = None,
+    feature_names: Any = None,
+) -> AbstractModel:
+    """Turn a model into what explainers see, and say what is true of it.
+
+    Every explainer calls it, so it is only needed to pass one of the options.
+
+    Parameters
+    ----------
+    model
+        A built `keras.Model` of any kind, under the torch backend also a `torch.nn.Module` in
+        evaluation mode, or what `wrap` returned before.
+    data_format : {"channels_last", "channels_first"}, optional
+        Layout of the inputs. A Keras model's own layout is found by itself; torch modules take
+        channels first, and inputs given as channels last are transposed on the way.
+    select : int, str or callable, optional
+        Which of several outputs is explained: an index, a key, an attribute's name, or a
+        function of the output.
+    class_names : sequence of str, optional
+        Names of the output's columns; targets may then be names.
+    feature_names : sequence of str, optional
+        Names of the columns of a table or of the channels of a series.
+
+    Returns
+    -------
+    Model
+        The model behind one interface. Given a wrapped model, a copy with the new options.
+
+    Raises
+    ------
+    TypeError
+        If nothing here can explain such an object.
+    ValueError
+        If the model is not built, is in training mode, or mixes data formats.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from xai_core import wrap
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> wrap(model, class_names=["cat", "dog"]).class_names
+    ('cat', 'dog')
+    """
+    data_format = checked_data_format(data_format)
+    options = {
+        "select": select,
+        "class_names": checked_names("class_names", class_names),
+        "feature_names": checked_names("feature_names", feature_names),
+    }
+    if isinstance(model, AbstractModel):
+        given = {name: value for name, value in options.items() if value is not None}
+        if data_format is not None:
+            given["data_format"] = data_format
+        return dataclasses.replace(model, **given) if given else model
+    options["class_names"] = options["class_names"] or _own_class_names(model)
+    for adapter in _adapters():
+        if adapter.accepts(model):
+            return adapter.adapt(model, data_format, **options)
+    raise TypeError(_refusal(model))
+
+
+def _adapters() -> list[Any]:
+    found = []
+    for name in _ADAPTERS[_backend.NAME]:
+        module, adapter = name.split(".")
+        found.append(getattr(importlib.import_module(f"xai_core.wrappers.{module}"), adapter))
+    return found
+
+
+def _own_class_names(model: Any) -> tuple[str, ...] | None:
+    labels = getattr(getattr(model, "config", None), "id2label", None)
+    return tuple(str(labels[k]) for k in sorted(labels)) if isinstance(labels, dict) else None
+
+
+def _refusal(model: Any) -> str:
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(model).__mro__}
+    received = f"Received: {type(model).__module__}.{type(model).__name__}"
+    if "torch.nn.modules.module.Module" in kinds:
+        return (
+            f"`model` must be a Keras model while Keras runs on {_backend.NAME}. {received}, a "
+            "torch module. Set KERAS_BACKEND=torch before Python starts."
+        )
+    if any(kind.startswith(("keras.src.layers", "keras.src.operations")) for kind in kinds):
+        return f"`model` must be a keras.Model. {received}. Put it into keras.Sequential([...])."
+    if any(kind.startswith("tf_keras.") for kind in kinds):
+        return f"`model` must be a Keras 3 model. {received}, a Keras 2 model: save and load it."
+    usable = ", ".join(adapter.title for adapter in _adapters())
+    return f"`model` must be one of: {usable}. {received}."

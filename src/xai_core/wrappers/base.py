@@ -1,0 +1,218 @@
+"""What every explainer sees of a model, whatever framework it comes from."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from xai_core import _checks
+from xai_core.typing import Tensor
+
+
+class Output(NamedTuple):
+    """The output of one layer, as a dry run saw it."""
+
+    path: str
+    call: int
+    shape: tuple[int, ...]
+    skipped: bool
+
+
+@dataclass(frozen=True, eq=False)
+class AbstractModel(abc.ABC):
+    """A user's model behind one small interface.
+
+    Parameters
+    ----------
+    source
+        The model as the user made it. It is never changed and never moved.
+    data_format
+        Layout of images and series: ``"channels_last"`` or ``"channels_first"``; None where it
+        is not known, which only matters for inputs of rank 3 and more.
+    select
+        Which of several outputs is explained: an index, a key, an attribute's name or a callable.
+    class_names, feature_names
+        Names of the output's columns and of the inputs' features.
+    """
+
+    source: Any
+    data_format: str | None = None
+    select: Any = None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+
+    has_gradients: ClassVar[bool] = True
+    shows_final_calls: ClassVar[bool] = False
+
+    def __call__(self, inputs: Any) -> Tensor:
+        """The selected output for a batch, in inference mode."""
+        return self.selected(self.call(inputs))
+
+    @abc.abstractmethod
+    def call(self, inputs: Any) -> Any:
+        """All outputs for a batch, in inference mode."""
+
+    @abc.abstractmethod
+    def state(self) -> list[Tensor]:
+        """The values of all variables, for backends that pass them to the compiled step."""
+
+    @abc.abstractmethod
+    def with_state(self, state: list[Tensor]) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, the model computes with these values of its variables."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> tuple[Any, ...]:
+        """All that a compiled trace of the model depends on, besides its weights' values."""
+
+    @abc.abstractmethod
+    def find(self, layer: Any) -> tuple[str, Any]:
+        """The path and the object of the layer that ``layer`` means."""
+
+    @abc.abstractmethod
+    def tap(
+        self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, a layer's output is ``hook(output)``."""
+
+    @abc.abstractmethod
+    def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
+        """The outputs of all layers in call order while ``run`` calls the model."""
+
+    @abc.abstractmethod
+    def check(self, inputs: Any) -> None:
+        """Raise unless ``inputs``, host arrays, have the structure and the ranks of the model."""
+
+    @contextlib.contextmanager
+    def final_calls(self, bypass: int | None = None) -> Iterator[list[Any]]:
+        """Within the block, list the calls of softmax and sigmoid, where they can be seen."""
+        del bypass
+        yield []
+
+    def ends_quantized(self) -> bool:
+        """Whether the last layer with weights computes in integers."""
+        return False
+
+    @property
+    def dtype(self) -> str:
+        """The float type of the inputs."""
+        return "float32"
+
+    @property
+    def device(self) -> Any:
+        """Where the inputs go; None is the framework's default."""
+        return None
+
+    @property
+    def feature_format(self) -> str:
+        """The layout of the feature maps inside the model."""
+        return self.data_format or "channels_first"
+
+    @property
+    def several_inputs(self) -> bool:
+        """Whether the model is known to take several inputs."""
+        return False
+
+    def layout(self, rank: int, needed: bool = True) -> str:
+        """The data format of inputs of a rank, batch axis included.
+
+        Raises ValueError if it is ``needed`` and nothing tells.
+        """
+        if self.data_format is None and rank == 3 and needed:
+            raise ValueError(
+                "`data_format` must be given for series, for a torch module does not tell which "
+                "axis is time. Received: None. Pass wrap(model, data_format=...)."
+            )
+        return self.data_format or "channels_first"
+
+    def takes_integers(self, leaves: list[Any]) -> list[bool]:
+        """Which inputs are indices that are passed on as they are, and have no gradient.
+
+        Among several inputs these are the arrays of integers, except uint8, which are pixels.
+        """
+        if len(leaves) == 1:
+            return [False]
+        return [leaf.dtype.kind in "iub" and leaf.dtype.name != "uint8" for leaf in leaves]
+
+    def selected(self, output: Any) -> Tensor:
+        """The one output that is explained."""
+        if self.select is not None:
+            return _pick(output, self.select)
+        if _is_tensor(output):
+            return output
+        if hasattr(output, "logits") and _is_tensor(output.logits):
+            return output.logits
+        parts = output if isinstance(output, Mapping) else dict(enumerate(_items(output)))
+        if len(parts) == 1:
+            return self.selected(next(iter(parts.values())))
+        raise ValueError(
+            f"`select` must say which of the model's {len(parts)} outputs is explained. "
+            f"Received: None. Pass wrap(model, select=...) with one of "
+            f"{', '.join(map(repr, parts))}."
+        )
+
+    def key(self) -> tuple[Any, ...]:
+        """What a compiled step depends on besides the model's own structure."""
+        return (type(self), self.data_format)
+
+
+def _is_tensor(output: Any) -> bool:
+    return hasattr(output, "shape") and hasattr(output, "dtype")
+
+
+def _items(output: Any) -> list[Any]:
+    if isinstance(output, list | tuple):
+        return list(output)
+    raise TypeError(
+        "`model` must return a tensor, or a tuple, list or dict of tensors. "
+        f"Received: {type(output).__name__}. Pass wrap(model, select=callable) to pick a tensor."
+    )
+
+
+def _pick(output: Any, select: Any) -> Tensor:
+    if callable(select):
+        picked = select(output)
+    elif isinstance(select, str) and not isinstance(output, Mapping):
+        picked = getattr(output, select, None)
+    elif isinstance(output, Mapping):
+        picked = output.get(select)
+    elif isinstance(output, list | tuple) and -len(output) <= select < len(output):
+        picked = output[select]
+    elif select in (0, -1) and _is_tensor(output):
+        picked = output
+    else:
+        picked = None
+    if picked is None or not _is_tensor(picked):
+        raise ValueError(
+            f"`select` must name one output of the model. Received: {select!r}. "
+            f"The model returns {_described(output)}."
+        )
+    return picked
+
+
+def _described(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"the keys {', '.join(map(repr, output))}"
+    if isinstance(output, list | tuple):
+        return f"{len(output)} outputs"
+    return f"one {type(output).__name__}"
+
+
+def checked_names(name: str, names: Any) -> tuple[str, ...] | None:
+    """A tuple of distinct strings, or None."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(item, str) for item in names):
+        raise TypeError(f"`{name}` must be a list of strings. Received: {names!r}.")
+    if len(set(names)) != len(tuple(names)):
+        raise ValueError(f"`{name}` must differ from one another. Received: {names!r}.")
+    return tuple(names)
+
+
+def checked_data_format(value: Any) -> str | None:
+    """One of the two layouts, or None."""
+    if value is None:
+        return None
+    return _checks.choice("data_format", value, ("channels_last", "channels_first"))

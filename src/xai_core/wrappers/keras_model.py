@@ -1,0 +1,202 @@
+"""Keras models: functional, Sequential, subclassed, nested, on the backend that Keras runs on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+
+from xai_core import layers
+from xai_core.typing import Tensor
+from xai_core.wrappers import identity
+from xai_core.wrappers.base import AbstractModel, Output
+
+_BOOKKEEPING = frozenset(
+    "_called _lock _jax_state_synced _initial_epoch _trainable compiled built "
+    "train_function test_function predict_function steps_per_execution".split()
+)
+_SKIPPED = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.Identity,
+    keras.layers.InputLayer,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+)
+_SKIPPED_HOMES = ("keras.src.layers.pooling", "keras.src.layers.reshaping.zero_padding")
+_SKIPPED_OPERATIONS = frozenset(
+    "MaxPool AveragePool Pad Reshape Transpose Identity Squeeze ExpandDims".split()
+)
+
+
+@dataclass(frozen=True, eq=False)
+class KerasModel(AbstractModel):
+    """A `keras.Model`; its layers are named as `xai_core.layers.find` says."""
+
+    title: ClassVar[str] = "a built keras.Model"
+    shows_final_calls: ClassVar[bool] = True
+
+    @classmethod
+    def accepts(cls, model: Any) -> bool:
+        """Whether this is a Keras model."""
+        return isinstance(model, keras.Model)
+
+    @classmethod
+    def adapt(cls, model: keras.Model, data_format: str | None, **names: Any) -> KerasModel:
+        """Check that the model can be called, and read the layout of its images."""
+        if not model.built:
+            raise ValueError(
+                "`model` must be built, so that its weights exist. Received: an unbuilt "
+                f"{type(model).__name__}. Call it once on a batch, or call model.build()."
+            )
+        return cls(model, data_format or layers.data_format(model), **names)
+
+    def call(self, inputs: Any) -> Any:
+        """All outputs for a batch, in inference mode."""
+        return self.source(inputs, training=False)
+
+    def state(self) -> list[Tensor]:
+        """The values of all variables."""
+        return [variable.value for variable in self.source.variables]
+
+    @contextlib.contextmanager
+    def with_state(self, state: list[Tensor]) -> Iterator[None]:
+        """Compute with these values; updates of variables are dropped at the end."""
+        pairs = list(zip(self.source.variables, state, strict=True))
+        with keras.StatelessScope(state_mapping=pairs):
+            yield
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Every plain attribute, dtype policy and variable of every layer."""
+        every = [self.source, *(place.layer for place in layers.places(self.source))]
+        return (
+            identity.attributes(every, _BOOKKEEPING),
+            tuple(layer.dtype_policy.name for layer in every if hasattr(layer, "dtype_policy")),
+            tuple(identity.Same(variable) for variable in self.source.variables),
+        )
+
+    def find(self, layer: Any) -> tuple[str, Any]:
+        """The path and the layer that a name, path, index or layer means."""
+        return tuple(layers.find(self.source, layer))
+
+    def tap(
+        self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, a layer's output is ``hook(output)``."""
+        return layers.tap(layers.Place(*found), hook, call)
+
+    def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
+        """The outputs of all layers and operations in call order."""
+        every = {id(place.layer): place for place in layers.places(self.source)}
+        seen: list[Output] = []
+        tensors: list[Any] = []
+
+        def record(layer: Any, output: Any, call: int) -> Any:
+            first = output[0] if isinstance(output, list | tuple) and output else output
+            if hasattr(first, "shape"):
+                # A container returns the very tensor of its last layer, a pass-through its input.
+                again = any(first is tensor for tensor in tensors)
+                tensors.append(first)
+                path = every[id(layer)].path
+                shape = tuple(first.shape)
+                seen.append(Output(path, call, shape, again or _is_skipped(layer)))
+            return output
+
+        with layers.shadow({key: place.layer for key, place in every.items()}, record):
+            run()
+        return seen
+
+    def final_calls(
+        self, bypass: int | None = None
+    ) -> contextlib.AbstractContextManager[list[Any]]:
+        """Within the block, list the calls of softmax and sigmoid."""
+        return layers.final_calls(bypass)
+
+    def ends_quantized(self) -> bool:
+        """Whether the last layer with weights computes in integers."""
+        weighted = [p.layer for p in layers.places(self.source) if getattr(p.layer, "weights", ())]
+        return bool(weighted) and getattr(weighted[-1], "quantization_mode", None) is not None
+
+    def check(self, inputs: Any) -> None:
+        """Raise unless the structure and ranks are those of the model's inputs."""
+        declared = _declared(self.source)
+        if declared is None:
+            return
+        _check_structure(declared, inputs)
+        wanted = keras.tree.flatten(declared)
+        for spec, leaf in zip(wanted, keras.tree.flatten(inputs), strict=True):
+            _check_shape(tuple(spec.shape), leaf.shape)
+
+    @property
+    def dtype(self) -> str:
+        """The float type of the inputs: float32, which Keras casts, or float64."""
+        return "float64" if self.source.variable_dtype == "float64" else "float32"
+
+    @property
+    def several_inputs(self) -> bool:
+        """Whether the model declares several inputs."""
+        return len(keras.tree.flatten(_declared(self.source))) > 1
+
+    def takes_integers(self, leaves: list[Any]) -> list[bool]:
+        """Which inputs the model declares as integers, or which hold them if it declares none."""
+        declared = _declared(self.source)
+        if declared is None:
+            return super().takes_integers(leaves)
+        return [
+            not keras.backend.is_float_dtype(spec.dtype) for spec in keras.tree.flatten(declared)
+        ]
+
+
+def _is_skipped(layer: Any) -> bool:
+    if isinstance(layer, keras.Layer):
+        return isinstance(layer, _SKIPPED) or type(layer).__module__.startswith(_SKIPPED_HOMES)
+    return type(layer).__name__ in _SKIPPED_OPERATIONS
+
+
+def _declared(model: keras.Model) -> Any:
+    """The structure of symbolic inputs of a functional or Sequential model."""
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0] if getattr(model, "_functional", None) else None
+    return getattr(model, "_inputs_struct", None)
+
+
+def _check_structure(declared: Any, inputs: Any) -> None:
+    same = type(declared) is type(inputs) or (
+        isinstance(declared, list | tuple) and isinstance(inputs, list | tuple)
+    )
+    if not same and hasattr(declared, "shape"):
+        same = hasattr(inputs, "shape")
+    count = len(keras.tree.flatten(declared))
+    if isinstance(declared, dict) and isinstance(inputs, dict):
+        same = set(declared) == set(inputs)
+    if not same or count != len(keras.tree.flatten(inputs)):
+        raise ValueError(
+            f"`inputs` must have the structure of the model's inputs: {_outline(declared)}. "
+            f"Received: {_outline(inputs)}."
+        )
+
+
+def _outline(structure: Any) -> str:
+    if isinstance(structure, dict):
+        return "a dict of " + ", ".join(map(repr, sorted(structure)))
+    if isinstance(structure, list | tuple):
+        return f"a {type(structure).__name__} of {len(structure)} arrays"
+    return "one array"
+
+
+def _check_shape(wanted: tuple[Any, ...], received: tuple[int, ...]) -> None:
+    pairs = zip(wanted[1:], received[1:], strict=False)
+    if len(wanted) != len(received) or any(w not in (None, r) for w, r in pairs):
+        batch = ("batch", *wanted[1:])
+        raise ValueError(
+            f"`inputs` must have the shape ({', '.join(map(str, batch))}). "
+            f"Received: {received}."
+            + (" Add the batch axis: inputs[None]." if len(wanted) == len(received) + 1 else "")
+        )

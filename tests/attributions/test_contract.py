@@ -1,0 +1,226 @@
+"""What holds for the map of every method: each test runs over the rows of `cases.CASES`."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from keras import ops
+
+import tiny_models
+import xai_core as xai
+from cases import CASES, EACH, PAIRS, TARGETS
+from model_state import host, outputs
+from oracles import assert_same
+from tiny_models import KINDS
+
+KERAS_PAIRS = [
+    pytest.param(case, KINDS[name], id=f"{case.name}-{name}")
+    for case in CASES
+    for name in case.kinds
+    if not KINDS[name].native and name in ("table", "series", "image")
+]
+
+
+# --- the map ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "kind"), PAIRS)
+def test_map_is_finite_float32_and_broadcasts_against_its_input(case, kind):
+    x = kind.inputs()
+    explanation = case.on(kind.name)(x, TARGETS)
+    expected = list(x.shape)
+    if kind.rank == 4:
+        expected[1 if kind.channels_first else -1] = 1
+    elif kind.rank == 3 and case.one_feature:
+        expected[-1] = 1
+    assert explanation.values.shape == tuple(expected)
+    assert explanation.values.dtype == np.float32
+    assert np.isfinite(explanation.values).all()
+    assert explanation.values.any()
+    assert explanation.data_format == ("channels_first" if kind.channels_first else "channels_last")
+
+
+@pytest.mark.parametrize(("case", "kind"), PAIRS)
+def test_attribute_gives_tensors_of_the_backend_before_reduction(case, kind):
+    x = kind.inputs()
+    explainer = case.on(kind.name, **({"reducer": None} if case.reduces and kind.rank == 4 else {}))
+    tensor = explainer.attribute(x, TARGETS)
+    assert ops.is_tensor(tensor)
+    unreduced = explainer(x, TARGETS).values
+    assert unreduced.shape == (x.shape if case.reduces else unreduced.shape)
+    assert_same(host(tensor), unreduced)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_signed_says_whether_values_may_be_negative(case):
+    assert isinstance(case.cls.signed, bool)
+    assert isinstance(case.cls.uses_targets, bool)
+    assert case.cls.requires in ("gradients", "nothing")
+    assert "http" in case.cls.source
+    values = case.on("image")(KINDS["image"].inputs(), TARGETS).values
+    assert (values < 0).any() == case.cls.signed
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_explanation_tells_where_it_came_from(case):
+    x = KINDS["image"].inputs()
+    explanation = case.on("image")(x, TARGETS)
+    model = tiny_models.model("image")
+    assert explanation.method == case.name
+    assert explanation.targets.tolist() == TARGETS.tolist()
+    assert explanation.targets_used == case.cls.uses_targets
+    assert_same(explanation.scores, outputs(model, x)[np.arange(5), TARGETS])
+    for name in (
+        f.name for f in dataclasses.fields(case.cls) if f.name not in ("model", "progress")
+    ):
+        assert name in explanation.config
+    assert explanation.seconds > 0
+    assert explanation.fingerprints.shape == (5,)
+    assert {"keras", "numpy", "xai_core"} <= {
+        name.replace("-", "_") for name in explanation.versions
+    }
+
+
+# --- batches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "kind"), PAIRS)
+def test_batch_size_does_not_change_the_map(case, kind):
+    x = kind.inputs()
+    whole = case.on(kind.name, batch_size=64)(x, TARGETS)
+    for size in (1, 3):
+        parts = case.on(kind.name, batch_size=size)(x, TARGETS)
+        assert_same(parts.values, whole.values)
+        assert_same(parts.scores, whole.scores)
+
+
+@pytest.mark.parametrize(("case", "kind"), KERAS_PAIRS)
+def test_model_never_sees_more_than_batch_size_rows(case, kind):
+    model, seen = tiny_models.batch_sizes(tiny_models.network(kind.twin))
+    explainer = case.build(model, batch_size=3)
+    explainer(kind.inputs(7), 1)
+    explainer(kind.inputs(7))
+    explainer.explain_each(kind.inputs(7), "all")
+    assert seen or not case.cls.uses_targets
+    assert max(seen, default=0) <= 3
+
+
+@pytest.mark.parametrize(("case", "kind"), PAIRS)
+def test_map_does_not_depend_on_its_neighbours(case, kind):
+    x = kind.inputs()
+    whole = case.on(kind.name)(x, TARGETS)
+    crowd = np.concatenate([x[3:4], 100 * x[:2], x[2:3]])
+    other = case.on(kind.name)(crowd, TARGETS[[3, 0, 1, 2]])
+    alone = case.on(kind.name)(x[3:4], TARGETS[3:4])
+    assert_same(other.values[[0, 3]], whole.values[[3, 2]])
+    assert_same(alone.values, whole.values[3:4])
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_stream_gives_the_maps_of_the_call(case):
+    x = KINDS["image"].inputs()
+    explainer = case.on("image")
+    batches = list(explainer.stream(iter([x[:3], x[3:]])))
+    assert [len(batch) for batch in batches] == [3, 2]
+    assert all(isinstance(batch, xai.Explanation) for batch in batches)
+    whole = explainer(x)
+    assert_same(np.concatenate([np.asarray(batch) for batch in batches]), whole.values)
+    assert np.array_equal(np.concatenate([batch.targets for batch in batches]), whole.targets)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_stream_computes_a_batch_when_it_is_asked_for(case):
+    x, taken = KINDS["image"].inputs(), []
+
+    def batches():
+        for start in (0, 2):
+            taken.append(start)
+            yield x[start : start + 2]
+
+    stream = case.on("image").stream(batches())
+    next(stream)
+    assert taken == [0]
+
+
+@pytest.mark.parametrize("case", EACH)
+@pytest.mark.parametrize("targets", [[1, 0, [0, 2, 1, 1, 2]], "all"], ids=["list", "all"])
+def test_explain_each_equals_one_call_per_target(case, targets):
+    x = KINDS["image"].inputs()
+    explainer = case.on("image")
+    together = explainer.explain_each(x, targets)
+    singles = [explainer(x, target) for target in ([0, 1, 2] if targets == "all" else targets)]
+    assert len(together) == 3
+    for one, single in zip(together, singles, strict=True):
+        assert_same(one.values, single.values)
+        assert_same(one.scores, single.scores)
+        assert np.array_equal(one.targets, single.targets)
+
+
+# --- the same result ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_two_calls_give_the_same_numbers(case):
+    x = KINDS["image"].inputs()
+    first = case.on("image")(x, TARGETS).values
+    assert np.array_equal(case.on("image")(x, TARGETS).values, first)
+
+
+def test_equal_fields_do_not_make_explainers_equal():
+    model = tiny_models.model("table")
+    first, second = xai.attributions.Saliency(model), xai.attributions.Saliency(model)
+    assert first != second
+    assert first == first
+    assert len({first, second}) == 2
+
+
+@pytest.mark.parametrize(("case", "kind"), PAIRS)
+def test_arrays_tensors_and_lists_give_the_same_map(case, kind):
+    x = kind.inputs()
+    explainer = case.on(kind.name)
+    expected = explainer(x, TARGETS).values
+    for same in (ops.convert_to_tensor(x), x.tolist(), list(x)):
+        assert_same(explainer(same, TARGETS).values, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("case", EACH)
+def test_other_number_types_are_explained_as_the_same_numbers(case, dtype):
+    x = np.round(40 * np.abs(KINDS["image"].inputs())).astype(dtype)
+    if dtype == "bool":
+        x = KINDS["image"].inputs() > 0
+    explainer = case.on("image")
+    assert_same(explainer(x, TARGETS).values, explainer(x.astype("float32"), TARGETS).values)
+
+
+@pytest.mark.parametrize("case", EACH)
+@pytest.mark.parametrize("layout", ["fortran", "reversed", "read-only"])
+def test_memory_layout_of_the_input_does_not_matter(case, layout):
+    x = KINDS["image"].inputs()
+    explainer = case.on("image")
+    expected = explainer(x, TARGETS).values
+    if layout == "fortran":
+        same = np.asfortranarray(x)
+    elif layout == "reversed":
+        same = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
+    else:
+        same = x.copy()
+        same.flags.writeable = False
+    assert_same(explainer(same, TARGETS).values, expected)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "channels_first" in case.kinds])
+def test_channels_first_is_channels_last_transposed(case):
+    first = case.on("channels_first")(KINDS["channels_first"].inputs(), TARGETS)
+    last = case.on("image")(KINDS["image"].inputs(), TARGETS)
+    if case.cls.uses_targets:
+        assert_same(np.moveaxis(first.values, 1, -1), last.values)
+    assert_same(first.scores, last.scores)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_constant_model_gives_zeros(case):
+    for twin in {"table", "image"} & set(case.kinds):
+        explanation = case.build(tiny_models.constant(twin))(KINDS[twin].inputs(), TARGETS)
+        assert np.isfinite(explanation.values).all()
+        assert explanation.values.any() != case.constant_is_zero

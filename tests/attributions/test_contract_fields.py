@@ -1,0 +1,102 @@
+"""Every field matters, and explainers are plain data; over the rows of `cases.CASES`."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+import tiny_models
+import xai_core as xai
+from cases import CASES, EACH, TARGETS
+from model_state import outputs
+from oracles import assert_same, differ
+from tiny_models import KINDS
+
+# --- fields -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_row_of_cases_names_every_field(case):
+    names = {field.name for field in dataclasses.fields(case.cls)} - {"model"}
+    assert set(case.changes) | set(case.neutral) == names
+    assert not set(case.changes) & set(case.neutral)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [pytest.param(case, name, id=f"{case.name}-{name}") for case in CASES for name in case.changes],
+)
+def test_field_changes_the_map(case, name):
+    change = case.changes[name]
+    x = KINDS[change.on].inputs()
+    maps = [
+        case.on(change.on, **change.fixed, **{name: value})(x, TARGETS).values
+        for value in (change.first, change.second)
+    ]
+    assert differ(*maps)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [pytest.param(case, name, id=f"{case.name}-{name}") for case in CASES for name in case.neutral],
+)
+def test_other_field_does_not_change_the_map(case, name):
+    x = KINDS["image"].inputs()
+    expected = case.on("image")(x, TARGETS).values
+    for value in case.neutral[name]:
+        assert_same(case.on("image", **{name: value})(x, TARGETS).values, expected)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_fields_are_keyword_only_and_frozen(case):
+    assert dataclasses.is_dataclass(case.cls)
+    explainer = case.on("image")
+    with pytest.raises(TypeError):
+        case.cls(tiny_models.model("image"), None)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        explainer.batch_size = 3
+    with pytest.raises(TypeError):
+        case.on("image", unheard_of=1)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_replace_and_with_model_give_copies(case):
+    x = KINDS["image"].inputs()
+    explainer = case.on("image")
+    smaller = dataclasses.replace(explainer, batch_size=2)
+    assert (smaller.batch_size, explainer.batch_size) == (2, 32)
+    assert_same(smaller(x, TARGETS).values, explainer(x, TARGETS).values)
+    other = tiny_models.network("image", activation="softmax")
+    moved = dataclasses.replace(explainer, batch_size=2).with_model(other)
+    assert moved.batch_size == 2
+    assert_same(moved(x, TARGETS).values, case.build(other)(x, TARGETS).values)
+    assert_same(moved(x, TARGETS).scores, outputs(other, x)[np.arange(5), TARGETS])
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        pytest.param(case, name, id=f"{case.name}-{name}")
+        for case in CASES
+        for name in ("image", "torch_image")
+        if name in case.kinds
+    ],
+)
+def test_explainer_survives_pickling(case, name):
+    x = KINDS[name].inputs()
+    explainer = case.on(name, batch_size=4)
+    expected = explainer(x, TARGETS).values
+    loaded = pickle.loads(pickle.dumps(explainer))
+    assert loaded.batch_size == 4
+    assert_same(loaded(x, TARGETS).values, expected)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_one_wrapped_model_serves_as_the_model(case):
+    x = KINDS["image"].inputs()
+    model = tiny_models.model("image")
+    wrapped = xai.wrap(model, class_names=("a", "b", "c"))
+    explanation = case.build(wrapped)(x, TARGETS)
+    assert explanation.class_names == ("a", "b", "c")
+    assert_same(explanation.values, case.build(model)(x, TARGETS).values)

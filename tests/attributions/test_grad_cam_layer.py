@@ -1,0 +1,250 @@
+"""Which layer GradCAM explains: every way to name one, and the automatic choice."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import oracles
+import tiny_models
+from oracles import assert_same, differ
+from tiny_models import BACKEND, KINDS
+from xai_core import wrap
+from xai_core.attributions import GradCAM
+
+TARGETS = np.array([2, 0, 1])
+
+
+def expected(signed=False):
+    return oracles.grad_cam_of("image", oracles.inputs("image", 3), TARGETS, signed)
+
+
+def at(model, layer, **fields):
+    return GradCAM(model, layer=layer, **fields)(KINDS["image"].inputs(3), TARGETS)
+
+
+# --- naming a layer -----------------------------------------------------------------------------
+
+
+def test_layer_by_name_index_and_object():
+    model = tiny_models.model("image")
+    for layer in ("conv2", 2, -3, model.get_layer("conv2")):
+        assert_same(at(model, layer).values, expected())
+
+
+def test_layer_in_a_nested_model_by_name_path_and_object():
+    model = tiny_models.nested_image("trunk")
+    inner = model.get_layer("trunk")
+    for layer in ("conv2", "trunk/conv2", inner.get_layer("conv2"), "trunk", 0):
+        assert_same(at(model, layer).values, expected())
+
+
+def test_automatic_layer_in_a_nested_model():
+    explanation = at(tiny_models.nested_image("trunk"), None)
+    assert explanation.layer.split("/")[-1] in ("conv2", "trunk")
+    assert_same(explanation.values, expected())
+
+
+def test_path_tells_layers_of_one_name_apart():
+    inside = keras.Input((7, 10, 2))
+    blocks = []
+    for name in ("one", "two"):
+        block_in = keras.Input((7, 10, 2))
+        conv = layers.Conv2D(2, 3, padding="same", activation="tanh", name="conv")
+        blocks.append(keras.Model(block_in, conv(block_in), name=name))
+    maps = blocks[1](blocks[0](inside))
+    model = keras.Model(inside, layers.Dense(3)(layers.GlobalAveragePooling2D()(maps)))
+    tiny_models.randomize(model)
+    with pytest.raises(ValueError, match="`layer`") as error:
+        at(model, "conv")
+    assert "one/conv" in str(error.value)
+    assert "two/conv" in str(error.value)
+    assert differ(at(model, "one/conv").values, at(model, "two/conv").values)
+    assert_same(at(model, "two/conv").values, at(model, "two").values)
+
+
+def test_unknown_layer_names_the_near_ones():
+    for wrong in ("conv3", "Conv2", "cnv2"):
+        with pytest.raises(ValueError, match="`layer`") as error:
+            at(tiny_models.model("image"), wrong)
+        assert repr(wrong) in str(error.value)
+        assert "conv2" in str(error.value)
+
+
+def test_layer_object_of_a_subclassed_model():
+    x = np.random.default_rng(4).normal(size=(3, 2, 2, 2)).astype("float32")
+    model = tiny_models.two_maps("subclassed")
+    by_object = GradCAM(model, layer=model.parts[0], signed=True)(x)
+    by_name = GradCAM(tiny_models.two_maps("flat"), layer="maps", signed=True)(x)
+    assert_same(by_object.values, by_name.values)
+
+
+@pytest.mark.parametrize("case", ["name", "module"] if BACKEND == "torch" else [])
+def test_torch_layer_by_dotted_name_and_module(case):
+    from torch import nn
+
+    flat = tiny_models.fresh("torch_image")
+    model = nn.Sequential()
+    model.add_module("trunk", flat[:5])
+    model.add_module("head", flat[5:])
+    layer = "trunk.act2" if case == "name" else model.trunk.act2
+    explanation = GradCAM(model.eval(), layer=layer)(KINDS["torch_image"].inputs(3), TARGETS)
+    assert explanation.layer == "trunk.act2"
+    assert_same(explanation.values, np.moveaxis(expected(), -1, 1))
+
+
+def test_layer_of_another_model_is_refused():
+    other = tiny_models.network("image").get_layer("conv2")
+    with pytest.raises(ValueError, match="`layer`"):
+        at(tiny_models.model("image"), other)
+
+
+# --- a layer that is called twice ---------------------------------------------------------------
+
+
+def test_layer_called_twice_needs_call():
+    with pytest.raises(ValueError, match="`call`") as error:
+        at(tiny_models.model("shared"), "shared")
+    assert "2" in str(error.value)
+
+
+def test_call_picks_one_of_the_calls():
+    model = tiny_models.model("shared")
+    shared, dense = model.get_layer("shared"), model.layers[-1]
+    kernel, bias = (ops.convert_to_numpy(w.value).astype(float) for w in shared.weights)
+    x = oracles.inputs("image", 3).astype(float)
+    first = np.tanh(oracles.convolve(x, kernel, bias))
+    weight = ops.convert_to_numpy(dense.kernel.value).astype(float)
+
+    def rest(maps):
+        return np.tanh(oracles.convolve(oracles.halve(maps), kernel, bias))
+
+    def scores(maps):
+        return (maps.mean((1, 2)) @ weight)[
+            np.arange(len(maps)), np.repeat(TARGETS, len(maps) // 3)
+        ]
+
+    late = oracles.grad_cam(rest(first), oracles.gradient(scores, rest(first)), (7, 10))
+    early = oracles.grad_cam(first, oracles.gradient(lambda a: scores(rest(a)), first), (7, 10))
+    assert_same(at(model, "shared", call=1).values, late)
+    assert_same(at(model, "shared", call=0).values, early)
+    with pytest.raises(ValueError, match="`call`"):
+        at(model, "shared", call=2)
+
+
+def test_call_zero_is_the_call_of_a_layer_called_once():
+    assert_same(at(tiny_models.model("image"), "conv2", call=0).values, expected())
+
+
+# --- the automatic choice -----------------------------------------------------------------------
+
+APPLICATIONS = [
+    ("VGG16", 32, "block5_conv3"),
+    ("ResNet50", 64, "conv5_block3_out"),
+    ("MobileNetV2", 64, "out_relu"),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "layer"), APPLICATIONS, ids=lambda value: str(value))
+def test_automatic_layer_of_known_architectures(name, size, layer):
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(
+        weights=None, classes=4, input_shape=(size, size, 3), classifier_activation=None
+    )
+    x = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype("float32")
+    explanation = GradCAM(model)(x, 1)
+    assert explanation.layer == layer
+    assert any(layer in note for note in explanation.notes)
+    assert explanation.values.shape == (1, size, size, 1)
+    if name == "MobileNetV2":
+        nested = keras.Sequential([keras.Input((size, size, 3)), model])
+        inside = GradCAM(nested)(x, 1)
+        assert inside.layer.split("/")[-1] == layer
+        assert_same(inside.values, explanation.values)
+
+
+def test_automatic_layer_of_the_benchmark_network_is_after_its_activation():
+    keras.utils.set_random_seed(0)
+    model = tiny_models.benchmark_network()
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    explanation = GradCAM(model)(x, 1)
+    assert explanation.layer == "last"
+    kernel = ops.convert_to_numpy(model.layers[-1].kernel.value)
+    # The gradient of the score at the layer is spread by the pooling, so compare through Keras.
+    features = keras.Model(model.inputs, model.get_layer("last").output)(x, training=False)
+    maps = ops.convert_to_numpy(ops.stop_gradient(features))
+    assert maps.min() == 0
+    weight = kernel[:, 1] / (16 * 16)
+    coarse = np.maximum(maps.astype(float) @ weight, 0)
+    assert_same(explanation.values, oracles.resize(coarse, (32, 32))[..., None])
+
+
+@pytest.mark.parametrize("name", ["torch"] if BACKEND == "torch" else [])
+def test_automatic_layer_of_the_benchmark_network_in_torch(name):
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    parts, channels = [], 3
+    for block in (("a", "b"), ("c", "last")):
+        for conv in block:
+            parts += [
+                (conv, nn.Conv2d(channels, 8, 3, padding=1)),
+                (f"{conv}_relu", nn.ReLU(inplace=True)),
+            ]
+            channels = 8
+        parts.append((f"pool_{block[0]}", nn.MaxPool2d(2)))
+    parts += [("gap", nn.AdaptiveAvgPool2d(1)), ("flat", nn.Flatten()), ("out", nn.Linear(8, 10))]
+    model = nn.Sequential(tiny_models.OrderedDict(parts)).eval()
+    x = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype("float32")
+    explanation = GradCAM(model)(x, 1)
+    assert explanation.layer == "last_relu"
+    assert explanation.values.shape == (2, 1, 32, 32)
+    assert_same(GradCAM(model, layer="last_relu")(x, 1).values, explanation.values)
+
+
+def test_merge_of_a_residual_block_is_chosen_and_not_an_auxiliary_branch():
+
+    model = tiny_models.residual()
+    x = KINDS["image"].inputs(3)
+    explanation = GradCAM(wrap(model, select=0))(x, TARGETS)
+    assert explanation.layer == "sum"
+    assert GradCAM(wrap(model, select=1))(x, 1).layer == "auxiliary"
+
+
+def test_raw_operation_of_the_graph_is_a_candidate():
+    inside = keras.Input((7, 10, 2))
+    maps = ops.tanh(layers.Conv2D(3, 3, use_bias=False, name="conv")(inside))
+    model = keras.Model(inside, layers.Dense(3)(layers.GlobalAveragePooling2D()(maps)))
+    tiny_models.randomize(model)
+    x = KINDS["image"].inputs(3)
+    explanation = GradCAM(model)(x, TARGETS)
+    assert explanation.layer != "conv"
+    assert differ(explanation.values, GradCAM(model, layer="conv")(x, TARGETS).values)
+
+
+def test_pooling_dropout_reshape_and_padding_are_no_candidates():
+    model = keras.Sequential(
+        [
+            keras.Input((7, 10, 2)),
+            layers.Conv2D(3, 3, activation="tanh", name="conv"),
+            layers.Dropout(0.5),
+            layers.ZeroPadding2D(1),
+            layers.Identity(),
+            layers.MaxPooling2D(2),
+            layers.Reshape((4, 3, 3)),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    tiny_models.randomize(model)
+    x = KINDS["image"].inputs(3)
+    assert GradCAM(model)(x, TARGETS).layer == "conv"
+
+
+def test_model_without_spatial_layer_says_what_was_seen():
+    model = keras.Sequential(
+        [keras.Input((7, 10, 2)), layers.Flatten(name="flat"), layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="`layer`"):
+        GradCAM(model)(KINDS["image"].inputs(3), TARGETS)

@@ -1,0 +1,21 @@
+"""What every test file shares: the backend is the one that KERAS_BACKEND names."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def global_state_stays():
+    """No test may end with another Keras configuration than it began with."""
+
+    def state():
+        return keras.config.floatx(), keras.config.image_data_format(), keras.config.dtype_policy()
+
+    before = state()
+    yield
+    assert state() == before

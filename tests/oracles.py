@@ -1,0 +1,238 @@
+"""Slow, obvious NumPy versions of what the package computes, in float64.
+
+Nothing here imports Keras or the package. Each kind of tiny model has its weights, its inputs and a
+NumPy twin in this file; `tiny_models` builds the same networks in Keras and torch.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+GOLDEN = Path(__file__).with_name("golden.npz")
+SHAPES = {"table": (4,), "series": (9, 3), "image": (7, 10, 2), "gray": (7, 10, 1)}
+CLASSES = 3
+
+
+# --- weights and inputs -------------------------------------------------------------------------
+
+
+@functools.cache
+def weights(kind):
+    """The weights of a tiny network as {layer name: (kernel, bias)}, in float32 exactly."""
+    generator = np.random.default_rng([7, list(SHAPES).index(kind)])
+
+    def layer(*shape):
+        scale = 1.5 / np.sqrt(np.prod(shape[:-1]))
+        kernel = generator.normal(0.0, scale, shape)
+        bias = generator.normal(0.0, 0.3, shape[-1:])
+        return kernel.astype("float32").astype("float64"), bias.astype("float32").astype("float64")
+
+    channels = SHAPES[kind][-1]
+    if kind == "table":
+        return {"hidden": layer(channels, 5), "logits": layer(5, CLASSES)}
+    window = (3,) if kind == "series" else (3, 3)
+    return {
+        "conv1": layer(*window, channels, 4),
+        "conv2": layer(*window, 4, 6),
+        "logits": layer(6, CLASSES),
+    }
+
+
+def inputs(kind, rows=5, seed=0):
+    """Standard normal inputs of a kind; row i never depends on how many rows are asked for."""
+    draws = [np.random.default_rng([seed, row]).normal(size=SHAPES[kind]) for row in range(rows)]
+    return np.stack(draws).astype("float32")
+
+
+# --- the twins ----------------------------------------------------------------------------------
+
+
+def softplus(z):
+    return np.log(1.0 + np.exp(z))
+
+
+def softmax(z):
+    e = np.exp(z - z.real.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def convolve(x, kernel, bias):
+    """A stride 1 convolution with zero padding "same", over one or two spatial axes."""
+    spatial = kernel.shape[:-2]
+    padded = np.pad(x, [(0, 0), *[(size // 2, size // 2) for size in spatial], (0, 0)])
+    out = bias
+    for offset in np.ndindex(*spatial):
+        window = tuple(slice(o, o + n) for o, n in zip(offset, x.shape[1:-1], strict=True))
+        out = out + padded[(slice(None), *window)] @ kernel[offset]
+    return out
+
+
+def halve(x):
+    """Average pooling by 2 along every spatial axis; a last odd position is dropped."""
+    for axis in range(1, x.ndim - 1):
+        size = x.shape[axis] // 2
+        pairs = [np.take(x, np.arange(size) * 2 + o, axis) for o in (0, 1)]
+        x = (pairs[0] + pairs[1]) / 2
+    return x
+
+
+def activations(kind, x):
+    """What the layer ``conv2`` of a convolutional twin returns."""
+    w = weights(kind)
+    return np.tanh(convolve(halve(softplus(convolve(x, *w["conv1"]))), *w["conv2"]))
+
+
+def head(kind, maps):
+    """The logits from the output of ``conv2``."""
+    kernel, bias = weights(kind)["logits"]
+    return maps.mean(axis=tuple(range(1, maps.ndim - 1))) @ kernel + bias
+
+
+def logits(kind, x):
+    """The (N, 3) output of the twin of a kind."""
+    x = np.asarray(x, complex if np.iscomplexobj(x) else float)
+    if kind != "table":
+        return head(kind, activations(kind, x))
+    w = weights(kind)
+    return np.tanh(x @ w["hidden"][0] + w["hidden"][1]) @ w["logits"][0] + w["logits"][1]
+
+
+def score(kind, targets, function=None):
+    """x -> (N,) scores; ``targets`` are (N,) integers, ``function`` acts on the logits first."""
+
+    def scores(x):
+        out = logits(kind, x)
+        out = out if function is None else function(out)
+        return out[np.arange(len(out)), np.repeat(targets, len(out) // len(targets))]
+
+    return scores
+
+
+# --- gradients and explanations -----------------------------------------------------------------
+
+
+def gradient(scores, x):
+    """d scores_n / d x_n by the complex step: exact to float64 for analytic functions."""
+    x = np.asarray(x, float)
+    size = x[0].size
+    steps = 1e-30j * np.eye(size).reshape(size, *x.shape[1:])
+    rows = (x[:, None] + steps[None]).reshape(-1, *x.shape[1:])
+    return scores(rows).imag.reshape(x.shape) / 1e-30
+
+
+def difference_gradient(scores, x, step=1e-5):
+    """The same by central differences, to check the complex step."""
+    x = np.asarray(x, float)
+    out = np.empty_like(x)
+    for index in np.ndindex(*x.shape[1:]):
+        up, down = x.copy(), x.copy()
+        up[(slice(None), *index)] += step
+        down[(slice(None), *index)] -= step
+        out[(slice(None), *index)] = (scores(up) - scores(down)) / (2 * step)
+    return out
+
+
+def nodes(rule, steps):
+    """Positions on the path from 0 to 1 and their weights."""
+    if rule == "trapezoid":
+        weight = np.full(steps, 1.0 / (steps - 1))
+        weight[[0, -1]] /= 2
+        return np.linspace(0.0, 1.0, steps), weight
+    position, weight = np.polynomial.legendre.leggauss(steps)
+    return (position + 1) / 2, weight / 2
+
+
+def integrated_gradients(scores, x, baseline=0.0, steps=50, rule="trapezoid"):
+    x = np.asarray(x, float)
+    delta = x - baseline
+    total = np.zeros_like(x)
+    for position, weight in zip(*nodes(rule, steps), strict=True):
+        total += weight * gradient(scores, baseline + position * delta)
+    return delta * total
+
+
+def resize(maps, size):
+    """Bilinear resize of (N, *spatial) with half-pixel centres and clamped borders."""
+    for axis, target in enumerate(size, start=1):
+        source = maps.shape[axis]
+        place = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+        low = np.floor(place).astype(int)
+        high = np.minimum(low + 1, source - 1)
+        share = (place - low).reshape([-1 if a == axis else 1 for a in range(maps.ndim)])
+        maps = np.take(maps, low, axis) * (1 - share) + np.take(maps, high, axis) * share
+    return maps
+
+
+def grad_cam(activation, grad, size, signed=False):
+    """(N, *size, 1) from an activation and the score's gradient there, both (N, *spatial, C)."""
+    spatial = tuple(range(1, activation.ndim - 1))
+    maps = (grad.mean(axis=spatial, keepdims=True) * activation).sum(-1)
+    return resize(maps if signed else np.maximum(maps, 0), size)[..., None]
+
+
+def grad_cam_of(kind, x, targets, signed=False):
+    """Grad-CAM at ``conv2`` of a convolutional twin."""
+    maps = activations(kind, np.asarray(x, float))
+    grad = gradient(
+        lambda a: head(kind, a)[np.arange(len(a)), np.repeat(targets, len(a) // len(targets))], maps
+    )
+    return grad_cam(maps, grad, x.shape[1:-1], signed)
+
+
+REDUCERS = {
+    "max": lambda v: v.max(-1, keepdims=True),
+    "mean": lambda v: v.mean(-1, keepdims=True),
+    "sum": lambda v: v.sum(-1, keepdims=True),
+    "abs_max": lambda v: np.abs(v).max(-1, keepdims=True),
+    "abs_mean": lambda v: np.abs(v).mean(-1, keepdims=True),
+    None: lambda v: v,
+}
+
+
+def reduce(values, reducer):
+    """Reduce the channels of images (the last axis); tables and series stay as they are."""
+    return REDUCERS[reducer](values) if values.ndim == 4 else values
+
+
+def assert_same(actual, expected, tolerance=1e-5):
+    """The one tolerance: max|a - b| <= 1e-5 max|b|, for arrays of the same shape."""
+    actual, expected = np.asarray(actual, float), np.asarray(expected, float)
+    assert actual.shape == expected.shape
+    error, scale = np.abs(actual - expected).max(), np.abs(expected).max()
+    assert error <= tolerance * scale, f"differs by {error:.3g}, the largest value is {scale:.3g}"
+
+
+def differ(first, second):
+    """True where two maps are not the same by a clear margin, or have other shapes."""
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape:
+        return True
+    return bool(np.abs(first - second).max() > 1e-3 * np.abs(second).max())
+
+
+# --- golden values ------------------------------------------------------------------------------
+
+GOLDEN_TARGETS = np.array([2, 0])
+
+
+def golden():
+    """{name: array} of small reference results: the numbers every backend is held to."""
+    out = {}
+    for kind in SHAPES:
+        x, targets = inputs(kind, 2), GOLDEN_TARGETS
+        scores = score(kind, targets)
+        grad = gradient(scores, x)
+        out[f"{kind}/scores"] = scores(np.asarray(x, float))
+        out[f"{kind}/Saliency"] = reduce(np.abs(grad), "max")
+        out[f"{kind}/GradientInput"] = reduce(grad * x, "sum")
+        for rule in ("trapezoid", "gauss_legendre"):
+            path = integrated_gradients(scores, x, steps=12, rule=rule)
+            out[f"{kind}/IntegratedGradients/{rule}"] = reduce(path, "sum")
+        if kind != "table":
+            out[f"{kind}/GradCAM"] = grad_cam_of(kind, x, targets)
+    return out
+
+
+if __name__ == "__main__":
+    np.savez_compressed(GOLDEN, **golden())

@@ -1,0 +1,68 @@
+"""Every backend is held to the same stored numbers, which the float64 oracle made."""
+
+import numpy as np
+import pytest
+
+import oracles
+import tiny_models
+from oracles import GOLDEN_TARGETS, assert_same
+from tiny_models import KINDS
+from xai_core import attributions
+
+KINDS_OF = {
+    twin: [kind for kind in KINDS.values() if kind.twin == twin and kind.name != "shared"]
+    for twin in oracles.SHAPES
+}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(oracles.GOLDEN, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def explainer(model, name):
+    method, *rule = name.split("/")
+    fields = {"rule": rule[0], "steps": 12} if rule else {}
+    return getattr(attributions, method)(model, **fields)
+
+
+NAMES = [
+    (twin, name)
+    for twin in oracles.SHAPES
+    for name in (
+        "Saliency",
+        "GradientInput",
+        "IntegratedGradients/trapezoid",
+        "IntegratedGradients/gauss_legendre",
+        *(["GradCAM"] if twin != "table" else []),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, id=f"{kind.name}-{name}")
+        for twin, name in NAMES
+        for kind in KINDS_OF[twin]
+    ],
+)
+def test_backend_gives_the_stored_map(golden, kind, name):
+    explanation = explainer(tiny_models.model(kind.name), name)(kind.inputs(2), GOLDEN_TARGETS)
+    assert_same(explanation.values, kind.layout(golden[f"{kind.twin}/{name}"]))
+    assert_same(explanation.scores, golden[f"{kind.twin}/scores"])
+
+
+def test_stored_numbers_are_those_of_the_oracle(golden):
+    fresh = oracles.golden()
+    assert set(fresh) == set(golden)
+    for name, values in golden.items():
+        np.testing.assert_allclose(fresh[name], values, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("twin", list(oracles.SHAPES))
+def test_complex_step_of_the_oracle_is_the_finite_difference(twin):
+    x = oracles.inputs(twin, 2)
+    scores = oracles.score(twin, GOLDEN_TARGETS)
+    assert_same(oracles.gradient(scores, x), oracles.difference_gradient(scores, x), 1e-7)

@@ -1,0 +1,398 @@
+"""Tiny models: smooth networks with the oracles' weights, and models explained in closed form.
+
+Models that many tests use are made once (`model`), so that they are compiled once.
+"""
+
+import functools
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+import oracles
+
+BACKEND = keras.backend.backend()
+FORMS = ("flat", "nested", "subclassed", *(("torch",) if BACKEND == "torch" else ()))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of model: which twin holds its numbers, and how its tensors are laid out."""
+
+    name: str
+    twin: str
+    channels_first: bool = False
+    native: bool = False
+
+    @property
+    def rank(self):
+        return len(oracles.SHAPES[self.twin]) + 1
+
+    def layout(self, values):
+        """Channels-last values in the layout of this kind."""
+        return np.moveaxis(values, -1, 1) if self.channels_first else values
+
+    def inputs(self, rows=5, seed=0):
+        return np.ascontiguousarray(self.layout(oracles.inputs(self.twin, rows, seed)))
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("table", "table"),
+        Kind("series", "series"),
+        Kind("image", "image"),
+        Kind("gray", "gray"),
+        Kind("channels_first", "image", channels_first=True),
+        Kind("shared", "image"),
+    )
+}
+if BACKEND == "torch":
+    KINDS["torch_table"] = Kind("torch_table", "table", native=True)
+    KINDS["torch_image"] = Kind("torch_image", "image", channels_first=True, native=True)
+
+
+@functools.cache
+def model(name):
+    """The shared model of a kind; tests that change a model take a `fresh` one."""
+    return fresh(name)
+
+
+def fresh(name):
+    kind = KINDS[name]
+    if name == "shared":
+        return shared_layer()
+    return torch_twin(kind.twin) if kind.native else network(kind.twin, kind.channels_first)
+
+
+# --- smooth networks ----------------------------------------------------------------------------
+
+
+def network(twin, channels_first=False, extra=(), activation=None, trunk="softplus"):
+    """The Keras twin of `oracles.logits`; ``extra`` layers come first.
+
+    Where the width of an activation equals its number of filters, Keras adds a channels-first bias
+    along the width on TensorFlow; these shapes avoid that.
+    """
+    shape = oracles.SHAPES[twin]
+    if twin == "table":
+        stack = [layers.Dense(5, activation="tanh", name="hidden")]
+    else:
+        kwargs = {"data_format": "channels_first" if channels_first else "channels_last"}
+        conv, pool, mean = {
+            2: (layers.Conv1D, layers.AveragePooling1D, layers.GlobalAveragePooling1D),
+            3: (layers.Conv2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D),
+        }[len(shape)]
+        stack = [
+            conv(4, 3, padding="same", activation=trunk, name="conv1", **kwargs),
+            pool(2, name="pool", **kwargs),
+            conv(6, 3, padding="same", activation="tanh", name="conv2", **kwargs),
+            mean(name="gap", **kwargs),
+        ]
+    if channels_first:
+        shape = (shape[-1], *shape[:-1])
+    last = layers.Dense(oracles.CLASSES, activation=activation, name="logits")
+    made = keras.Sequential([keras.Input(shape), *extra, *stack, last])
+    load(made, twin)
+    return made
+
+
+def load(made, twin):
+    """Put the oracle's weights into the layers that bear their names."""
+    for name, pair in oracles.weights(twin).items():
+        made.get_layer(name).set_weights(list(pair))
+
+
+def constant(twin):
+    """A network whose hidden activations are 0 whatever comes in."""
+    made = network(twin, trunk="linear")
+    for name, (kernel, bias) in oracles.weights(twin).items():
+        if name != "logits":
+            made.get_layer(name).set_weights([0 * kernel, 0 * bias])
+    return made
+
+
+def torch_twin(twin):
+    """The native torch module with the same numbers; images are channels first."""
+    import torch
+    from torch import nn
+
+    shape = oracles.SHAPES[twin]
+    if twin == "table":
+        parts = [("hidden", nn.Linear(shape[0], 5)), ("act", nn.Tanh())]
+    else:
+        parts = [
+            ("conv1", nn.Conv2d(shape[-1], 4, 3, padding=1)),
+            ("act1", nn.Softplus()),
+            ("pool", nn.AvgPool2d(2)),
+            ("conv2", nn.Conv2d(4, 6, 3, padding=1)),
+            ("act2", nn.Tanh()),
+            ("gap", nn.AdaptiveAvgPool2d(1)),
+            ("flat", nn.Flatten()),
+        ]
+    last = nn.Linear(*oracles.weights(twin)["logits"][0].shape)
+    made = nn.Sequential(OrderedDict([*parts, ("logits", last)]))
+    with torch.no_grad():
+        for name, (kernel, bias) in oracles.weights(twin).items():
+            order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
+            part = made.get_submodule(name)
+            part.weight.copy_(torch.tensor(kernel.transpose(order).copy()))
+            part.bias.copy_(torch.tensor(bias))
+    return made.eval()
+
+
+# --- closed forms (methods.md T01 to T04, T12) --------------------------------------------------
+
+
+class Formula(keras.Model):
+    """A subclassed model that calls a function and owns the layers used by it."""
+
+    def __init__(self, function, parts):
+        super().__init__()
+        self.function = function
+        self.parts = list(parts)
+
+    def call(self, x):
+        return self.function(x)
+
+
+def closed_form(form, shape, function, parts=()):
+    """A function of Keras operations as a flat, nested or subclassed model."""
+    if form == "subclassed":
+        made = Formula(function, parts)
+        made(np.zeros((1, *shape), "float32"))
+        return made
+    inside = keras.Input(shape)
+    made = keras.Model(inside, function(inside))
+    return keras.Sequential([keras.Input(shape), made]) if form == "nested" else made
+
+
+def torch_closed_form(function, **parts):
+    """The same as a torch module: ``function(module, x)`` with ``parts`` as submodules."""
+    from torch import nn
+
+    class Module(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, part in parts.items():
+                self.add_module(name, part)
+
+        def forward(self, x):
+            return function(self, x)
+
+    return Module().eval()
+
+
+def torch_part(part, *arrays):
+    """A torch layer with the given weight (and bias)."""
+    import torch
+
+    with torch.no_grad():
+        for parameter, values in zip(part.parameters(), arrays, strict=True):
+            parameter.copy_(torch.tensor(np.asarray(values, "float32")).reshape(parameter.shape))
+    return part
+
+
+@functools.cache
+def linear(form):
+    """T01: f = (2, -3, .5) · x + .7."""
+    weight, bias = np.array([2.0, -3.0, 0.5]), np.array([0.7])
+    if form == "torch":
+        from torch import nn
+
+        part = torch_part(nn.Linear(3, 1), weight, bias)
+        return torch_closed_form(lambda m, x: m.out(x), out=part)
+    dense = layers.Dense(1, name="out")
+    made = closed_form(form, (3,), dense, [dense])
+    dense.set_weights([weight[:, None], bias])
+    return made
+
+
+@functools.cache
+def quadratic(form):
+    """T02: f = x_1² + 2 x_2² + .5 x_3²."""
+    weight = np.array([1.0, 2.0, 0.5])
+    if form == "torch":
+        from torch import nn
+
+        part = torch_part(nn.Linear(3, 1, bias=False), weight)
+        return torch_closed_form(lambda m, x: m.out(x * x), out=part)
+    dense = layers.Dense(1, use_bias=False, name="out")
+    made = closed_form(form, (3,), lambda x: dense(ops.square(x)), [dense])
+    dense.set_weights([weight[:, None]])
+    return made
+
+
+@functools.cache
+def cubic(form):
+    """T03: f = x³."""
+    if form == "torch":
+        return torch_closed_form(lambda m, x: x * x * x)
+    return closed_form(form, (1,), lambda x: x * x * x)
+
+
+@functools.cache
+def product(form):
+    """T04: f = x_1 x_2 x_3."""
+    if form == "torch":
+        return torch_closed_form(lambda m, x: x[:, 0:1] * x[:, 1:2] * x[:, 2:3])
+    return closed_form(form, (3,), lambda x: x[:, 0:1] * x[:, 1:2] * x[:, 2:3])
+
+
+@functools.cache
+def two_maps(form):
+    """T12: the layer ``maps`` returns the two channels of the input; f = GAP · (1, -1)."""
+    weight = np.array([1.0, -1.0])
+    if form == "torch":
+        from torch import nn
+
+        maps = torch_part(nn.Conv2d(2, 2, 1, bias=False), np.eye(2))
+        out = torch_part(nn.Linear(2, 1, bias=False), weight)
+        return torch_closed_form(lambda m, x: m.out(m.maps(x).mean((2, 3))), maps=maps, out=out)
+    maps = layers.Conv2D(2, 1, use_bias=False, name="maps")
+    pool = layers.GlobalAveragePooling2D(name="gap")
+    dense = layers.Dense(1, use_bias=False, name="out")
+    made = closed_form(form, (2, 2, 2), lambda x: dense(pool(maps(x))), [maps, pool, dense])
+    maps.set_weights([np.eye(2)[None, None]])
+    dense.set_weights([weight[:, None]])
+    return made
+
+
+# --- models of special structure ----------------------------------------------------------------
+
+
+def nested_image(name="trunk"):
+    """The image network with its convolutions in a model of their own, inside a Sequential."""
+    flat = network("image")
+    inside = keras.Input(oracles.SHAPES["image"])
+    trunk = keras.Model(
+        inside,
+        flat.get_layer("conv2")(flat.get_layer("pool")(flat.get_layer("conv1")(inside))),
+        name=name,
+    )
+    return keras.Sequential(
+        [
+            keras.Input(oracles.SHAPES["image"]),
+            trunk,
+            flat.get_layer("gap"),
+            flat.get_layer("logits"),
+        ]
+    )
+
+
+def shared_layer():
+    """The layer ``shared`` is called twice, on 7x10 and then on 3x5 positions."""
+    inside = keras.Input(oracles.SHAPES["image"])
+    shared = layers.Conv2D(2, 3, padding="same", activation="tanh", name="shared")
+    once = shared(inside)
+    twice = shared(layers.AveragePooling2D(2)(once))
+    made = keras.Model(inside, layers.Dense(3)(layers.GlobalAveragePooling2D()(twice)))
+    randomize(made)
+    return made
+
+
+def residual():
+    """Two branches met by the merge ``sum``, then an ``auxiliary`` head beside the main one."""
+    inside = keras.Input(oracles.SHAPES["image"])
+    left = layers.Conv2D(4, 3, padding="same", activation="softplus", name="left")(inside)
+    right = layers.Conv2D(4, 3, padding="same", activation="tanh", name="right")(left)
+    merged = layers.Add(name="sum")([left, right])
+    main = layers.Dense(3, name="main")(layers.GlobalAveragePooling2D()(merged))
+    branch = layers.Conv2D(4, 3, activation="tanh", name="auxiliary")(merged)
+    other = layers.Dense(2, name="other")(layers.GlobalAveragePooling2D()(branch))
+    made = keras.Model(inside, [main, other])
+    randomize(made)
+    return made
+
+
+def several_inputs(structure="dict"):
+    """Two float inputs of different ranks and an integer one (an embedding)."""
+    table, series = keras.Input((4,), name="table"), keras.Input((5, 2), name="series")
+    word = keras.Input((2,), dtype="int32", name="word")
+    parts = [table, layers.Flatten()(series), layers.Flatten()(layers.Embedding(6, 3)(word))]
+    hidden = layers.Dense(5, activation="tanh")(layers.Concatenate()(parts))
+    given = {"table": table, "series": series, "word": word}
+    given = given if structure == "dict" else tuple(given.values())
+    made = keras.Model(given, layers.Dense(3)(hidden))
+    randomize(made)
+    return made
+
+
+def several_input_rows(rows=5, structure="dict"):
+    generator = np.random.default_rng(11)
+    given = {
+        "table": generator.normal(size=(rows, 4)).astype("float32"),
+        "series": generator.normal(size=(rows, 5, 2)).astype("float32"),
+        "word": generator.integers(0, 6, (rows, 2)).astype("int32"),
+    }
+    return given if structure == "dict" else tuple(given.values())
+
+
+def one_column(activation=None):
+    """A table classifier with one output column."""
+    made = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(5, activation="tanh"),
+            layers.Dense(1, activation=activation),
+        ]
+    )
+    randomize(made)
+    return made
+
+
+def benchmark_network():
+    """The small network of the speed measurements, without its 32 to 64 filters."""
+
+    def conv(name):
+        return layers.Conv2D(8, 3, padding="same", activation="relu", name=name)
+
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            conv("a"),
+            conv("b"),
+            layers.MaxPooling2D(),
+            conv("c"),
+            conv("last"),
+            layers.MaxPooling2D(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ]
+    )
+
+
+def randomize(made, seed=3):
+    """Give a model weights that are the same numbers on every backend."""
+    generator = np.random.default_rng(seed)
+
+    def values(shape):
+        scale = 1.5 / np.sqrt(np.prod(shape[:-1])) if len(shape) > 1 else 0.3
+        return generator.normal(0.0, scale, shape).astype("float32")
+
+    made.set_weights([values(weight.shape) for weight in made.weights])
+
+
+def batch_sizes(inner):
+    """``inner`` behind a layer that notes how many rows it sees, and the list of these numbers."""
+    seen = []
+
+    class Rows(layers.Layer):
+        def call(self, x):
+            if BACKEND == "tensorflow":
+                import tensorflow as tf
+
+                # Shapes are not known in a trace there, so the note is an operation of the graph.
+                note = tf.py_function(lambda n: seen.append(int(n)), [tf.shape(x)[0]], [])
+                with tf.control_dependencies([note]):
+                    return tf.identity(x)
+            if isinstance(x.shape[0], int):
+                seen.append(int(x.shape[0]))
+            return x
+
+    made = keras.Sequential([keras.Input(inner.input_shape[1:]), Rows(), *inner.layers])
+    made(np.zeros((1, *inner.input_shape[1:]), "float32"))
+    seen.clear()
+    return made, seen
