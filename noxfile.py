@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import platform
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -140,9 +141,10 @@ def check_sdist(session: nox.Session, names: list[str]) -> None:
 
 
 def files(folder: str) -> set[str]:
-    """Return the files below a folder, without what Python leaves there."""
-    found = (path for path in (ROOT / folder).rglob("*") if path.is_file())
-    return {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+    """Return the files below a folder, without what tools leave there."""
+    found = (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file())
+    left = re.compile(r"/(__pycache__|\.[^/]+)(/|$)")
+    return {path.as_posix() for path in found if not left.search(path.as_posix())}
 
 
 def imported_backend(path: Path) -> str:

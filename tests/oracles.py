@@ -12,6 +12,8 @@ import numpy as np
 GOLDEN = Path(__file__).with_name("golden.npz")
 SHAPES = {"table": (4,), "series": (9, 3), "image": (7, 10, 2), "gray": (7, 10, 1)}
 CLASSES = 3
+SEED = 2794
+"""With these weights the predicted class is not the same for all inputs, of any kind."""
 
 
 # --- weights and inputs -------------------------------------------------------------------------
@@ -20,7 +22,7 @@ CLASSES = 3
 @functools.cache
 def weights(kind):
     """The weights of a tiny network as {layer name: (kernel, bias)}, in float32 exactly."""
-    generator = np.random.default_rng([7, list(SHAPES).index(kind)])
+    generator = np.random.default_rng([SEED, list(SHAPES).index(kind)])
 
     def layer(*shape):
         scale = 1.5 / np.sqrt(np.prod(shape[:-1]))

@@ -288,7 +288,7 @@ def row_fingerprints(inputs: Any) -> Array | None:
         return None
     row_size = int(np.prod(array.shape[1:]))
     rows = np.ascontiguousarray(array).reshape(len(array), row_size).view(np.uint8)
-    return np.array([zlib.crc32(row) for row in rows], dtype=np.uint32)
+    return np.array([zlib.crc32(row.data) for row in rows], dtype=np.uint32)
 
 
 def check_rows(explanation: Explanation, inputs: Any) -> None:
@@ -312,10 +312,11 @@ def check_rows(explanation: Explanation, inputs: Any) -> None:
             f"`inputs` must have one row per explained input, here {len(explanation)}. "
             f"Received: shape {array.shape}."
         )
-    found = None if explanation.fingerprints is None else row_fingerprints(array)
-    if found is None or np.array_equal(found, explanation.fingerprints):
+    known = explanation.fingerprints
+    found = None if known is None else row_fingerprints(array)
+    if known is None or found is None or np.array_equal(found, known):
         return
-    reordered = np.array_equal(np.sort(found), np.sort(explanation.fingerprints))
+    reordered = np.array_equal(np.sort(found), np.sort(known))
     received = "the same rows in another order" if reordered else "other data or another dtype"
     raise ValueError(
         f"`inputs` must be the rows that {explanation.method or 'the explainer'} was given, in "

@@ -18,7 +18,7 @@ from xai_core.attributions.gradient import AbstractGradient, reduce_all
 from xai_core.attributions.running import Maps
 from xai_core.typing import Array, Tensor
 
-_RULES = ("trapezoid", "gauss_legendre")
+_RULES = ("gauss_legendre", "trapezoid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ class IntegratedGradients(AbstractGradient):
         completeness.
     steps : int
         Number of gradients per path, at least 2.
-    rule : {"trapezoid", "gauss_legendre"}
-        Where on the path and with which weights: equally spaced points, ends included, or the
-        nodes of Gauss-Legendre quadrature.
+    rule : {"gauss_legendre", "trapezoid"}
+        Where on the path and with which weights: the nodes of Gauss-Legendre quadrature, or
+        equally spaced points, ends included.
     baseline : number, array, "mean", "blur", callable or list
         The reference x_0: a number; an array of one sample's shape, or with the inputs' batch
         axis; the sample's mean per channel; the sample blurred (Gaussian, standard deviation one
@@ -75,7 +75,7 @@ class IntegratedGradients(AbstractGradient):
     """
 
     steps: int = 50
-    rule: str = "trapezoid"
+    rule: str = "gauss_legendre"
     baseline: Any = 0.0
 
     source: ClassVar[str] = (
@@ -136,7 +136,6 @@ class IntegratedGradients(AbstractGradient):
         """Cut the rows (baseline, step, input) of a group into full batches."""
         nodes, weights = quadrature(self.rule, self.steps)
         total = baselines * self.steps * rows
-        length = min(self.batch_size, baselines * self.steps * size)
         for part in chunks(total, self.batch_size):
             row = np.arange(part.start, part.stop)
             sample, step = row % rows, row // rows % self.steps
@@ -147,8 +146,8 @@ class IntegratedGradients(AbstractGradient):
                 nodes[step].astype("float32"),
                 (weights[step] / baselines).astype("float32"),
             ]
-            missing = length - len(row) if _backend.FIXED_SHAPES else 0
-            # Padded rows have weight 0.
+            # Padded rows have weight 0; full batches keep one shape for any number of steps.
+            missing = self.batch_size - len(row) if _backend.FIXED_SHAPES else 0
             yield _Chunk(len(row), [np.pad(array, (0, missing)) for array in arrays])
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-import xai_core
-from xai_core import _backend
+from xai_core import _backend, _version
 from xai_core._inputs import host
 
 _LEFT_OUT = ("model", "progress")
@@ -52,7 +51,7 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found = "unknown"
     return {
-        "xai_core": xai_core.__version__,
+        "xai_core": _version.__version__,
         "keras": metadata.version("keras"),
         framework: found,
     }

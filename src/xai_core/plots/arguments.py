@@ -26,7 +26,7 @@ def host_array(inputs: Any) -> Array:
         # A tensor on another device, with a gradient, or of a dtype that NumPy lacks.
         if not keras.ops.is_tensor(inputs):
             raise
-        array = keras.ops.convert_to_numpy(inputs)
+        array = np.asarray(keras.ops.convert_to_numpy(inputs))
         return array.astype(np.float32) if array.dtype.kind == "V" else array
 
 
@@ -115,9 +115,9 @@ def _explanation(item: Any, pictures: Array | None) -> Explanation:
     if isinstance(item, Explanation):
         return item
     values = host_array(item)
-    over_images = pictures is not None and pictures.ndim == _IMAGES
-    data_format = _guess_format(pictures if over_images else values)
-    if over_images and values.ndim == _SERIES:
+    shown = values if pictures is None or pictures.ndim != _IMAGES else pictures
+    data_format = _guess_format(shown)
+    if shown.ndim == _IMAGES and values.ndim == _SERIES:
         values = np.expand_dims(values, 1 if data_format == "channels_first" else -1)
     return Explanation(values, "", data_format=data_format)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +18,15 @@ from xai_core.typing import Array
 
 _CLIP = 0.5
 _SEQUENTIAL, _DIVERGING = "inferno", "RdBu_r"
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """From values to colours."""
+
+    norm: Normalize
+    cmap: Colormap
+    signed: bool
 
 
 def color_map(cmap: str | Colormap | None, signed: bool) -> Colormap:
@@ -47,13 +58,13 @@ def limits(values: Array, clip: float, signed: bool) -> tuple[float, float]:
     return low, high
 
 
-def scales(panels: Sequence[Panel], style: Style) -> list[ScalarMappable]:
+def scales(panels: Sequence[Panel], style: Style) -> list[Scale]:
     """Return the colour scale of each panel; it is one object where the scale is shared."""
     clip = _CLIP if style.clip is None else style.clip
 
-    def scale(values: Array, signed: bool) -> ScalarMappable:
+    def scale(values: Array, signed: bool) -> Scale:
         low, high = limits(values, clip, signed)
-        return ScalarMappable(Normalize(low, high), color_map(style.cmap, signed))
+        return Scale(Normalize(low, high), color_map(style.cmap, signed), signed)
 
     if not style.shared:
         return [scale(panel.values, panel.signed) for panel in panels]
@@ -61,16 +72,16 @@ def scales(panels: Sequence[Panel], style: Style) -> list[ScalarMappable]:
     return [scale(values, any(panel.signed for panel in panels))] * len(panels)
 
 
-def draw_bars(axes: Sequence[Axes], mappables: Sequence[ScalarMappable]) -> None:
+def draw_bars(axes: Sequence[Axes], drawn: Sequence[Scale]) -> None:
     """Draw one colour bar beside all axes where their scale is shared, else one beside each."""
-    figure = axes[0].figure
-    if mappables[0] is mappables[-1]:
-        groups = [(list(axes), mappables[0])]
+    if drawn[0] is drawn[-1]:
+        groups = [(list(axes), drawn[0])]
     else:
-        groups = [([ax], mappable) for ax, mappable in zip(axes, mappables, strict=True)]
-    for group, mappable in groups:
-        width = {"fraction": 0.046, "pad": 0.03} if len(group) == 1 else {"aspect": 30}
-        bar = figure.colorbar(mappable, ax=group, **width)
+        groups = [([ax], scale) for ax, scale in zip(axes, drawn, strict=True)]
+    for group, scale in groups:
+        place: dict[str, Any] = {"fraction": 0.046, "pad": 0.03} if len(group) == 1 else {}
+        mappable = ScalarMappable(scale.norm, scale.cmap)
+        bar = axes[0].figure.colorbar(mappable, ax=group, aspect=30, **place)
         bar.locator = MaxNLocator(4)
         bar.ax.tick_params(labelsize="x-small")
         bar.outline.set_visible(False)

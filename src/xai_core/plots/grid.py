@@ -110,11 +110,14 @@ def attributions(
     kind = _KINDS[found[0].values.ndim]
     width = _columns(columns, found, ax)
     panels = make_panels(found, pictures, kind.prepare, panel_titles(titles, heads, found))
-    axes = _new_axes(panels, width, kind, style) if ax is None else _given_axes(ax, len(panels))
+    if ax is None:
+        figure, axes = _new_axes(panels, width, kind, style)
+    else:
+        figure, axes = _given_axes(ax, len(panels))
     for one, panel in zip(axes, panels, strict=True):
         one.set_title(panel.title, fontsize="small", parse_math=False)
     kind.draw(axes, panels, style)
-    return axes[0].get_figure(root=True)
+    return figure
 
 
 class _Figure(Figure):
@@ -126,24 +129,29 @@ class _Figure(Figure):
         return buffer.getvalue()
 
 
-def _new_axes(panels: Sequence[Panel], columns: int, kind: ModuleType, style: Style) -> list[Axes]:
+def _new_axes(
+    panels: Sequence[Panel], columns: int, kind: ModuleType, style: Style
+) -> tuple[Figure, list[Axes]]:
     rows = math.ceil(len(panels) / columns)
     width, height = np.max([kind.size(panel) for panel in panels], axis=0)
     height += _TITLE_LINE * max(panel.title.count("\n") + 1 for panel in panels)
     bar = _BAR_WIDTH if style.shared else _BAR_WIDTH * columns
     figure = _Figure(figsize=(width * columns + bar, height * rows), layout="constrained")
-    return [figure.add_subplot(rows, columns, index + 1) for index in range(len(panels))]
+    return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(len(panels))]
 
 
-def _given_axes(ax: Any, count: int) -> list[Axes]:
+def _given_axes(ax: Any, count: int) -> tuple[Figure, list[Axes]]:
     axes = [ax] if isinstance(ax, Axes) else list(np.asarray(ax, dtype=object).ravel())
     if not all(isinstance(one, Axes) for one in axes):
         raise TypeError(f"`ax` must be a matplotlib Axes or an array of them. Received: {ax!r}.")
     if len(axes) != count:
         raise ValueError(f"`ax` must hold one Axes per map, here {count}. Received: {len(axes)}.")
-    if len({id(one.get_figure(root=True)) for one in axes}) > 1:
-        raise ValueError("`ax` must hold Axes of one figure. Received: Axes of several.")
-    return axes
+    # The figure of a subfigure is the whole one.
+    figures = [None if one.figure is None else one.figure.figure for one in axes]
+    figure = figures[0]
+    if figure is None or any(other is not figure for other in figures):
+        raise ValueError("`ax` must hold Axes of one figure. Received: Axes of several or none.")
+    return figure, axes
 
 
 def _columns(columns: int | None, found: Sequence[Explanation], ax: Any) -> int:

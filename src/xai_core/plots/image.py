@@ -54,18 +54,18 @@ def size(panel: Panel) -> tuple[float, float]:
 
 def draw(axes: Sequence[Axes], panels: Sequence[Panel], style: Style) -> None:
     """Draw each map over its image, and the colour bars."""
-    mappables = scales(panels, style)
-    for ax, panel, mappable in zip(axes, panels, mappables, strict=True):
+    drawn = scales(panels, style)
+    for ax, panel, scale in zip(axes, panels, drawn, strict=True):
         alpha = _ALPHA if style.alpha is None and panel.picture is not None else style.alpha
         height, width = (panel.values if panel.picture is None else panel.picture).shape[:2]
         place: dict[str, Any] = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5)}
         if panel.picture is not None:
             # Where the hue tells the sign, the hues of the photo would mislead.
-            shown = _gray(panel.picture) if mappable.norm.vmin < 0 else panel.picture
+            shown = _gray(panel.picture) if scale.signed else panel.picture
             ax.imshow(shown, cmap="gray", vmin=0, vmax=1, **place)
-        ax.imshow(panel.values, cmap=mappable.cmap, norm=mappable.norm, alpha=alpha, **place)
+        ax.imshow(panel.values, cmap=scale.cmap, norm=scale.norm, alpha=alpha, **place)
         ax.set_axis_off()
-    draw_bars(axes, mappables)
+    draw_bars(axes, drawn)
 
 
 def _channels_last(array: Array, data_format: str) -> Array:

@@ -59,9 +59,9 @@ def draw(axes: Sequence[Axes], panels: Sequence[Panel], style: Style) -> None:
 
 
 def _name(panel: Panel, column: int) -> str:
-    names = panel.names
-    known = names is not None and len(names) == len(panel.values)
-    name = names[column] if known else f"feature {column}"
+    name = f"feature {column}"
+    if panel.names is not None and len(panel.names) == len(panel.values):
+        name = panel.names[column]
     if panel.picture is None:
         return name
     return f"{name} = {_text(panel.picture[column])}"

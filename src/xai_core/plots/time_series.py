@@ -32,14 +32,14 @@ def size(panel: Panel) -> tuple[float, float]:
 
 def draw(axes: Sequence[Axes], panels: Sequence[Panel], style: Style) -> None:
     """Draw strips, curves and the colour bars."""
-    mappables = scales(panels, style)
-    for ax, panel, mappable in zip(axes, panels, mappables, strict=True):
+    drawn = scales(panels, style)
+    for ax, panel, scale in zip(axes, panels, drawn, strict=True):
         alpha = _ALPHA if style.alpha is None and panel.picture is not None else style.alpha
         steps, features = _shape(panel)
         ax.imshow(
             panel.values.T,
-            cmap=mappable.cmap,
-            norm=mappable.norm,
+            cmap=scale.cmap,
+            norm=scale.norm,
             alpha=alpha,
             aspect="auto",
             interpolation="nearest",
@@ -50,7 +50,7 @@ def draw(axes: Sequence[Axes], panels: Sequence[Panel], style: Style) -> None:
                 curve = lane - _LANE * (_unit(panel.picture[:, lane]) - 0.5)
                 ax.plot(np.arange(steps), curve, color="black", linewidth=1.0)
         _label(ax, features, panel.names)
-    draw_bars(axes, mappables)
+    draw_bars(axes, drawn)
 
 
 def _shape(panel: Panel) -> tuple[int, int]:
