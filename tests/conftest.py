@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Threads cost more than they give on models of this size.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
 import pytest

@@ -270,7 +270,7 @@ def softmax_then_more():
 
 @pytest.mark.parametrize("make", [probabilities_without_softmax, softmax_then_more])
 def test_logits_that_cannot_be_had_are_refused(make):
-    with pytest.raises(ValueError, match="`output`") as error:
+    with pytest.raises(ValueError, match="`output") as error:
         GradientInput(make(), output="logits")(X, TARGETS)
     assert "logits" in str(error.value)
 
@@ -325,4 +325,12 @@ def test_warning_comes_once_per_call_not_once_per_target():
     model, x = confident(12.0)
     with pytest.warns(xai.ExplanationWarning) as caught:
         Saliency(model).explain_each(x, [0, 1])
+    assert len(caught) == 1
+
+
+def test_one_call_gives_one_warning():
+    # With this margin the probability is exactly 1 and its gradient exactly 0.
+    model, x = confident(400.0)
+    with pytest.warns(xai.ExplanationWarning, match="logits") as caught:
+        Saliency(model)(x[:1])
     assert len(caught) == 1

@@ -27,9 +27,7 @@ def check_field(baseline: Any) -> None:
                     f"list of these. Received: {one!r}."
                 )
         elif not callable(one):
-            array = host(one, "baseline")
-            if array.dtype.kind not in "fiu":
-                raise TypeError(f"`baseline` must hold numbers. Received: {one!r}.")
+            array = _numbers(one)
             if not np.isfinite(array).all():
                 raise ValueError(f"`baseline` must be finite. Received: {_shown(one, array)}.")
 
@@ -39,9 +37,7 @@ def as_list(baseline: Any) -> list[Any]:
     return baseline if isinstance(baseline, list) else [baseline]
 
 
-def samples(
-    baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]
-) -> list[Array]:
+def samples(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) -> list[Array]:
     """The baselines of some rows of an input, each of the shape of those rows.
 
     Parameters
@@ -64,14 +60,14 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
     if isinstance(baseline, str):
         return _named(baseline, x, layout)
     if callable(baseline):
-        array = host(baseline(x.copy()), "baseline")
+        array = _numbers(baseline(x.copy()))
         if array.shape != x.shape:
             raise ValueError(
                 f"`baseline` must map inputs of shape {x.shape} to that shape. "
                 f"Received: shape {array.shape}."
             )
     else:
-        array = host(baseline, "baseline")
+        array = _numbers(baseline)
         if array.ndim == leaf.ndim and array.shape == leaf.shape:
             array = array[rows]
         elif array.ndim and array.shape != leaf.shape[1:]:
@@ -79,9 +75,20 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
                 f"`baseline` must be a number, or have the shape of one sample "
                 f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
             )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        array = array.astype(x.dtype)
     if not np.isfinite(array).all():
-        raise ValueError("`baseline` must be finite. Received: NaN or infinity.")
-    return np.broadcast_to(array, x.shape).astype(x.dtype)
+        raise ValueError(
+            f"`baseline` must be finite in {x.dtype}. Received: NaN or too large a number."
+        )
+    return np.broadcast_to(array, x.shape).copy()
+
+
+def _numbers(baseline: Any) -> Array:
+    array = host(baseline, "baseline")
+    if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+        raise TypeError(f"`baseline` must hold numbers. Received: an array of {array.dtype}.")
+    return array
 
 
 def _named(name: str, x: Array, layout: Callable[[int], str]) -> Array:

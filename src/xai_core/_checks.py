@@ -58,7 +58,9 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     options = tuple(options)
     if value not in options:
         listed = ", ".join(repr(option) for option in options)
-        raise ValueError(f"`{name}` must be one of {listed}. Received: {value!r}.{near(value, options)}")
+        raise ValueError(
+            f"`{name}` must be one of {listed}. Received: {value!r}.{near(value, options)}"
+        )
     return value
 
 

@@ -108,7 +108,7 @@ def _is_installed(name: str) -> bool:
 
 def _ways(extras: tuple[str, ...]) -> str:
     """Return what to do: install one of the extras, or name a backend that is installed."""
-    commands = " or ".join(f"`pip install \"xai-core[{name}]\"`" for name in extras)
+    commands = " or ".join(f'`pip install "xai-core[{name}]"`' for name in extras)
     there = installed()
     other = f", or set {VARIABLE} to what is installed: {' or '.join(there)}" if there else ""
     return f"Run {commands}{other}."

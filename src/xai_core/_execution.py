@@ -177,6 +177,5 @@ def _signature(arguments: Any) -> Any:
 def keyed(static: dict[str, Any]) -> Any:
     """Static arguments as a hashable key that keeps no object alive."""
     return tuple(
-        (name, identity.Same(value) if callable(value) else value)
-        for name, value in static.items()
+        (name, identity.Same(value) if callable(value) else value) for name, value in static.items()
     )

@@ -118,10 +118,11 @@ def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
             f"({', '.join(leaf.dtype.name for leaf in leaves)}), which have no gradient."
         )
     host_dtype = "float64" if dtype == "float64" else "float32"
-    ready = [
-        leaf if integer else leaf.astype(host_dtype, copy=False)
-        for leaf, integer in zip(leaves, integers, strict=True)
-    ]
+    with np.errstate(over="ignore"):  # an overflow is infinite, which is refused below
+        ready = [
+            np.ascontiguousarray(leaf if integer else leaf.astype(host_dtype, copy=False))
+            for leaf, integer in zip(leaves, integers, strict=True)
+        ]
     for leaf in ready:
         _check_finite(leaf)
     skeleton = keras.tree.pack_sequence_as(structure, [0] * len(leaves))
@@ -141,8 +142,9 @@ def _check_array(leaf: Array) -> None:
 
 def _check_finite(leaf: Array) -> None:
     # A finite sum proves finite numbers at the cost of one pass; an overflowing one needs a look.
-    if leaf.dtype.kind != "f" or np.isfinite(np.sum(leaf)):
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if leaf.dtype.kind != "f" or np.isfinite(np.sum(leaf)):
+            return
     bad = np.flatnonzero(~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1))
     if bad.size:
         raise ValueError(

@@ -15,8 +15,6 @@ from xai_core._scoring import Score
 from xai_core.typing import Array, Operator, Tensor
 from xai_core.wrappers.base import AbstractModel
 
-_BUILT_IN = (operators.classification, operators.regression)
-
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -50,6 +48,14 @@ class Request:
         if self.model is None:
             return keras.config.image_data_format()
         return self.model.layout(rank, needed)
+
+    def parts(self, size: int) -> list[Request]:
+        """The same request for at most ``size`` targets at a time."""
+        if not self.targets:
+            return [self]
+        count = self.targets[0].shape[1]
+        cuts = _inputs.chunks(count, size)
+        return [replace(self, targets=tuple(leaf[:, cut] for leaf in self.targets)) for cut in cuts]
 
     def groups(self, size: int) -> list[Group]:
         """The rows in groups of at most ``size``."""
@@ -107,13 +113,13 @@ def make(
     batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
     engine = Engine(model)
     head = _scoring.head(engine, batch, output)
-    if operator in _BUILT_IN:
+    if operator in _scoring.BUILT_IN:
         encoded, skeleton = _built_in_targets(model, operator, head.shape, len(batch), asked), 0
     else:
         encoded, skeleton = _custom_targets(model, len(batch), asked)
     score = Score(model, operator, head, batch, skeleton)
     request = Request(model, engine, batch, score, encoded)
-    if operator not in _BUILT_IN:
+    if operator not in _scoring.BUILT_IN:
         _check_operator(request)
     return request
 

@@ -17,7 +17,7 @@ from xai_core.wrappers.base import AbstractModel
 from xai_core.wrappers.identity import Same
 
 OUTPUTS = ("raw", "logits", "softmax", "sigmoid")
-_BUILT_IN = (operators.classification, operators.regression)
+BUILT_IN = (operators.classification, operators.regression)
 
 
 class Head(NamedTuple):
@@ -25,13 +25,14 @@ class Head(NamedTuple):
 
     ``shape`` is that of one row's output, batch axis included. ``bypass`` is the index of the
     softmax or sigmoid call that returns its input, ``apply`` a function's name that is added,
-    ``probability`` whether the result is known to be a probability.
+    ``probability`` whether the result is known to be a probability, ``notes`` what was decided.
     """
 
     shape: tuple[int, ...]
     bypass: int | None
     apply: str | None
     probability: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Score:
         """Scores (N, M) and the targets they are for, which are the predicted ones for ()."""
         model = _Remembering(self)
         inputs = self.batch.pack(floats, integers)
-        if not targets and self.operator in _BUILT_IN:
+        if not targets and self.operator in BUILT_IN:
             targets = (self._predicted(model(inputs)),)
         count = targets[0].shape[1] if targets else 1
         columns = [self._operate(model, inputs, targets, m) for m in range(count)]
@@ -138,6 +139,7 @@ class _Ending(NamedTuple):
     index: int | None
     row: Array | None
     quantized: bool
+    notes: tuple[str, ...]
 
 
 def device_rows(
@@ -162,14 +164,14 @@ def head(engine: Engine, batch: Batch, output: str) -> Head:
     ending = engine.remembered(key, lambda: _ending(engine, batch))
     if output == "raw":
         known = ending.kind is not None or _is_distribution(ending)
-        return Head(ending.shape, None, None, known)
+        return Head(ending.shape, None, None, known, ending.notes)
     if ending.kind is None and ending.row is None:
         ending = engine.remembered((*key, "row"), lambda: _with_row(engine, batch, ending))
     kind = "softmax" if ending.kind is None and _is_distribution(ending) else ending.kind
     if output == "logits":
         return _logits(ending, kind)
     _check_activation(ending, kind, output)
-    return Head(ending.shape, None, None if kind == output else output, True)
+    return Head(ending.shape, None, None if kind == output else output, True, ending.notes)
 
 
 def _ending(engine: Engine, batch: Batch) -> _Ending:
@@ -177,16 +179,29 @@ def _ending(engine: Engine, batch: Batch) -> _Ending:
     floats, integers = device_rows(model, batch, slice(0, 1))
     seen: list[Any] = []
 
+    notes: tuple[str, ...] = ()
+
     def run(floats: Any, integers: Any) -> Tensor:
+        nonlocal notes
         with model.final_calls() as calls:
-            outputs = model(batch.pack(floats, integers))
+            every = model.call(batch.pack(floats, integers))
+        outputs = model.selected(every)
+        if model.select is None and outputs is getattr(every, "logits", None):
+            notes = ("The output `.logits` is explained.",)
         seen[:] = [(call.kind, k) for k, call in enumerate(calls) if call.after is outputs]
         return outputs
 
-    outputs = engine.dry_run(run, floats, integers)
+    try:
+        outputs = engine.dry_run(run, floats, integers)
+    except model.shape_errors as error:
+        raise ValueError(
+            "`inputs` must be what the model takes. Received: shapes "
+            f"{', '.join(str(leaf.shape) for leaf in batch.leaves)}, for which one row of the "
+            f"model raised: {error}"
+        ) from error
     kind, index = seen[-1] if seen else (None, None)
     row = None if model.shows_final_calls else _backend.to_host(outputs)
-    return _Ending(tuple(outputs.shape), kind, index, row, model.ends_quantized())
+    return _Ending(tuple(outputs.shape), kind, index, row, model.ends_quantized(), notes)
 
 
 def _with_row(engine: Engine, batch: Batch, ending: _Ending) -> _Ending:
@@ -212,7 +227,7 @@ def _is_distribution(ending: _Ending) -> bool:
 
 def _logits(ending: _Ending, kind: str | None) -> Head:
     if kind is None:
-        return Head(ending.shape, None, None, False)
+        return Head(ending.shape, None, None, False, ending.notes)
     if ending.index is None or ending.quantized:
         reason = "its last layer is quantized" if ending.quantized else "no softmax call ends it"
         raise ValueError(
@@ -220,14 +235,14 @@ def _logits(ending: _Ending, kind: str | None) -> Head:
             f"a model that returns probabilities, but {reason}. "
             'Explain `output="raw"`, or give a model that ends in logits.'
         )
-    return Head(ending.shape, ending.index, None, False)
+    return Head(ending.shape, ending.index, None, False, ending.notes)
 
 
 def _check_activation(ending: _Ending, kind: str | None, output: str) -> None:
     if kind not in (None, output):
         raise ValueError(
             f'`output="{output}"` needs a model that returns logits or ends in {output}. '
-            f"Received: a model that ends in {kind}. Use output=\"raw\" or output=\"{kind}\"."
+            f'Received: a model that ends in {kind}. Use output="raw" or output="{kind}".'
         )
     if output == "softmax" and (len(ending.shape) < 2 or ending.shape[-1] < 2):
         raise ValueError(

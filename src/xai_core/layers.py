@@ -16,6 +16,8 @@ from xai_core.typing import Tensor
 Hook = Callable[[Tensor], Tensor]
 
 _LOCK = threading.RLock()
+_MOVING = frozenset(("Permute", "Reshape", "Transpose", "Moveaxis", "Swapaxes"))
+"""Layers and operations behind which the layout is no longer that of the inputs."""
 
 
 class Place(NamedTuple):
@@ -27,11 +29,10 @@ class Place(NamedTuple):
 
 def children(layer: Any) -> list[Any]:
     """The layers and, in a functional model, the operations directly inside ``layer``."""
-    inside = list(getattr(layer, "_layers", ()))
-    if isinstance(layer, keras.Model):
-        # A functional model also holds raw operations, which are no layers.
-        inside += [op for op in getattr(layer, "operations", ()) if op not in inside]
-    return inside
+    # A functional model also holds raw operations, which are no layers, all in call order.
+    inside = list(getattr(layer, "operations", ())) if isinstance(layer, keras.Model) else []
+    known = {id(operation) for operation in inside}
+    return inside + [part for part in getattr(layer, "_layers", ()) if id(part) not in known]
 
 
 def places(model: keras.Model) -> list[Place]:
@@ -58,7 +59,8 @@ def find(model: keras.Model, layer: Any) -> Place:
     if not isinstance(layer, str):
         return _by_object(layer, every)
     exact = [place for place in every if place.path == layer]
-    named = exact or [place for place in every if place.layer.name == layer]
+    named = exact or _by_path(model, layer, every)
+    named = named or [place for place in every if place.layer.name == layer]
     if len(named) == 1:
         return named[0]
     if named:
@@ -91,6 +93,14 @@ def _by_object(layer: Any, every: list[Place]) -> Place:
         "`layer` must be a name, a path, an index or a layer of this very model. "
         f"Received: {layer!r}."
     )
+
+
+def _by_path(model: keras.Model, path: str, every: list[Place]) -> list[Place]:
+    """The place at another of the paths that lead to a layer inside several models."""
+    layer: Any = model
+    for name in path.split("/"):
+        layer = next((child for child in children(layer) if child.name == name), None)
+    return [] if layer is None else [_by_object(layer, every)]
 
 
 def _listed(every: list[Place]) -> str:
@@ -141,14 +151,14 @@ def check_calls(path: str, count: int, call: int | None) -> None:
 def on_first_tensor(output: Any, hook: Hook) -> Any:
     """``output`` with its first tensor replaced by ``hook`` of it; blocks may return tuples."""
     if isinstance(output, tuple | list):
-        return type(output)((hook(output[0]), *output[1:]))
+        # Named tuples take their fields one by one.
+        make = getattr(output, "_make", type(output))
+        return make((hook(output[0]), *output[1:]))
     return hook(output)
 
 
 @contextlib.contextmanager
-def shadow(
-    layers: dict[int, Any], hook: Callable[[Any, Any, int], Any]
-) -> Iterator[None]:
+def shadow(layers: dict[int, Any], hook: Callable[[Any, Any, int], Any]) -> Iterator[None]:
     """Within the block, each layer's output becomes ``hook(layer, output, index of the call)``."""
     owner = threading.get_ident()
     shadowed: list[tuple[Any, Any]] = []
@@ -190,7 +200,7 @@ def data_format(model: keras.Model) -> str:
     """
     found: list[tuple[str, str]] = []
     for place in places(model):
-        if isinstance(place.layer, keras.layers.Permute | keras.layers.Reshape):
+        if type(place.layer).__name__ in _MOVING:
             break
         own = getattr(place.layer, "data_format", None)
         if own is not None and not isinstance(place.layer, keras.layers.Flatten):

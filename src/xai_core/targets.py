@@ -58,8 +58,7 @@ def encode(
         array = _indices_of_names(array, names)
     if array.dtype.kind not in "iuf":
         raise TypeError(
-            "`targets` must be class indices, class names or weights. "
-            f"Received: {_shown(targets)}."
+            f"`targets` must be class indices, class names or weights. Received: {_shown(targets)}."
         )
     if array.ndim == 2:
         return _weights(array, rows, columns)
@@ -82,8 +81,7 @@ def _indices(array: Array, rows: int, classes: int) -> Array:
         outside = outside[:0]
     if outside.size:
         raise ValueError(
-            f"`targets` must be class indices from 0 to {classes - 1}. "
-            f"Received: {int(outside[0])}."
+            f"`targets` must be class indices from 0 to {classes - 1}. Received: {int(outside[0])}."
         )
     return np.broadcast_to(array, (rows,)).astype("int32")
 

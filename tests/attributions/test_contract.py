@@ -99,6 +99,7 @@ def test_batch_size_does_not_change_the_map(case, kind):
         assert_same(parts.scores, whole.scores)
 
 
+@ANY_WARNING
 @pytest.mark.parametrize(("case", "kind"), KERAS_PAIRS)
 def test_model_never_sees_more_than_batch_size_rows(case, kind):
     model, seen = tiny_models.batch_sizes(tiny_models.network(kind.twin))

@@ -13,14 +13,12 @@ from model_state import outputs
 from oracles import assert_same, differ
 from tiny_models import KINDS
 
-# --- fields -------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("case", EACH)
 def test_row_of_cases_names_every_field(case):
     names = {field.name for field in dataclasses.fields(case.cls)} - {"model"}
     assert set(case.changes) | set(case.scores_only) | set(case.neutral) == names
-    assert not set(case.changes) & set(case.neutral)
+    assert len(case.changes) + len(case.scores_only) + len(case.neutral) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +33,24 @@ def test_field_changes_the_map(case, name):
         for value in (change.first, change.second)
     ]
     assert differ(*maps)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        pytest.param(case, name, id=f"{case.name}-{name}")
+        for case in CASES
+        for name in case.scores_only
+    ],
+)
+def test_field_changes_the_scores_of_a_method_that_ignores_the_model(case, name):
+    change = case.scores_only[name]
+    x = KINDS[change.on].inputs()
+    first, second = (
+        case.on(change.on, **{name: value})(x, TARGETS) for value in (change.first, change.second)
+    )
+    assert differ(first.scores, second.scores)
+    assert np.array_equal(first.values, second.values)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,10 @@ import pytest
 
 import tiny_models
 import xai_core as xai
-from cases import BY_NAME, CASES, EACH, GRADIENTS, PAIRS, TARGETS
+from cases import BY_NAME, EACH, GRADIENTS, PAIRS, TARGETS
 from model_state import draws, framework_state, outputs, traces_left, weights
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
-
-# --- nothing is changed -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("case", "kind"), PAIRS)
@@ -103,7 +101,7 @@ def test_global_random_state_and_configuration_are_untouched(case):
     assert framework_state() == before
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if BACKEND == "torch"])
+@pytest.mark.parametrize("case", EACH if BACKEND == "torch" else [])
 @pytest.mark.parametrize("name", ["image", "torch_image"])
 @pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
 def test_works_inside_torch_modes_without_gradients(case, name, mode):

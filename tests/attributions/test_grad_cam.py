@@ -63,7 +63,6 @@ def test_equals_the_oracle(kind, signed):
 def test_automatic_layer_of_the_small_networks(kind):
     explanation = GradCAM(tiny_models.model(kind.name))(kind.inputs(3), TARGETS)
     assert explanation.layer == ("act2" if kind.native else "conv2")
-    assert any(explanation.layer in note for note in explanation.notes)
 
 
 # --- the backward pass --------------------------------------------------------------------------
@@ -169,7 +168,7 @@ def test_quantized_layer_cannot_be_tapped():
     with pytest.raises(ValueError, match="`layer`") as error:
         GradCAM(model, layer="mix")(x, TARGETS)
     assert "mix" in str(error.value)
-    assert "int8" in str(error.value)
+    assert "quantized" in str(error.value)
     assert GradCAM(model, layer="conv")(x, TARGETS).values.any()
 
 

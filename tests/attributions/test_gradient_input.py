@@ -42,9 +42,9 @@ def test_callable_reducer_gets_the_unreduced_map():
 
     kind, shapes = KINDS["image"], []
 
-    def spread(values):
-        shapes.append(tuple(values.shape)[1:])
-        return ops.max(values, axis=-1, keepdims=True) - ops.min(values, axis=-1, keepdims=True)
+    def spread(maps, axis):
+        shapes.append(tuple(maps.shape)[-3:])
+        return ops.max(maps, axis=axis) - ops.min(maps, axis=axis)
 
     x = kind.inputs(3)
     product = oracles.gradient(oracles.score("image", TARGETS), x) * x

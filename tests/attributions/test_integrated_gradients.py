@@ -15,6 +15,8 @@ from xai_core.attributions import IntegratedGradients
 TARGETS = np.array([2, 0, 1])
 SMOOTH = [kind for kind in KINDS.values() if kind.name != "shared"]
 RULES = ("trapezoid", "gauss_legendre")
+# Few steps on purpose: what the warning says has tests of its own below.
+SILENT = pytest.mark.filterwarnings("ignore::xai_core.ExplanationWarning")
 
 
 def logit(kind, x):
@@ -70,6 +72,7 @@ def test_product_model(form, rule, expected):
 # --- the oracle ---------------------------------------------------------------------------------
 
 
+@SILENT
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", SMOOTH, ids=lambda kind: kind.name)
 def test_equals_the_dense_sum(kind, rule):
@@ -182,6 +185,7 @@ def test_mean_baseline_is_per_sample_and_channel_over_positions(kind):
     assert_baseline(kind, "mean", x.mean(axis=tuple(range(1, x.ndim - 1)), keepdims=True))
 
 
+@SILENT
 @pytest.mark.parametrize(
     "kind", [kind for kind in ARRAYS if kind.rank == 4], ids=lambda kind: kind.name
 )

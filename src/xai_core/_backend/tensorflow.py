@@ -107,9 +107,7 @@ def activation_and_grad(
         with tap(watch):
             scores, aux = function(x)
         columns = _columns(scores)
-    gradients = [
-        tape.gradient(column, seen[0], unconnected_gradients="zero") for column in columns
-    ]
+    gradients = [tape.gradient(column, seen[0], unconnected_gradients="zero") for column in columns]
     return (scores, aux), seen[0], _stacked(scores, gradients)
 
 

@@ -17,7 +17,8 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Run ``function(state, *arguments)`` as it is, outside the caller's graph."""
 
     def call(*arguments: Any) -> Any:
-        with torch.no_grad():
+        # Tensors made in inference mode have no gradients; the caller may be in it.
+        with torch.inference_mode(False), torch.no_grad():
             return function(*arguments)
 
     return call
@@ -94,12 +95,12 @@ def value_and_grad(
     ``create_graph`` makes the result differentiable again and keeps the graph of ``x``.
     With ``has_aux`` the function returns (scores, aux), and so does this as the first value.
     """
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         x = keras.tree.map_structure(lambda leaf: _leaf(leaf, create_graph), x)
         scores, aux = function(x) if has_aux else (function(x), None)
     flat = keras.tree.flatten(x)
     each = []
-    with torch.set_grad_enabled(create_graph):
+    with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
         for found in _gradients(scores, [t for t in flat if t.is_floating_point()], create_graph):
             left = iter(found)
             gradients = keras.tree.pack_sequence_as(
@@ -129,7 +130,8 @@ def activation_and_grad(
         seen.append(output.requires_grad_(True))
         return output.clone()  # the next operation may work in place
 
-    with torch.no_grad():  # also restores the mode that the hook changes
+    # `no_grad` also restores the mode that the hook changes.
+    with torch.inference_mode(False), torch.no_grad():
         with tap(start_here):
             scores, aux = function(x)
         torch.set_grad_enabled(False)
@@ -139,7 +141,8 @@ def activation_and_grad(
 
 def to_device(array: np.ndarray, device: Any = None) -> Any:
     """A tensor of the framework that shares no memory with ``array``."""
-    return torch.tensor(array, device=device or _default_device())
+    with torch.inference_mode(False):
+        return torch.tensor(array, device=device or _default_device())
 
 
 def _default_device() -> Any:

@@ -7,19 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Self
 
-import keras
 from keras import ops
 
 from xai_core import _checks, _request, _scoring, operators
 from xai_core._request import Group, Request
 from xai_core.attributions import running
 from xai_core.attributions.running import Maps
-from xai_core.explanation import Explanation
-from xai_core.typing import Tensor
-from xai_core.wrappers import AbstractModel, wrap
-
-TARGETS_PER_STEP = 16
-"""Targets that share one forward pass in `explain_each`; it bounds the memory of their maps."""
+from xai_core.wrappers import wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +50,8 @@ class AbstractExplainer(abc.ABC):
 
     def __post_init__(self) -> None:
         """Check every field that needs no input."""
-        object.__setattr__(self, "_model", None if self.model is None else wrap(self.model))
+        needed = self.model is not None or self.requires != "nothing"
+        object.__setattr__(self, "_model", wrap(self.model) if needed else None)
         object.__setattr__(self, "_operator", operators.get(self.operator))
         _checks.choice("output", self.output, _scoring.OUTPUTS)
         _checks.integer("batch_size", self.batch_size, minimum=1)
@@ -107,6 +102,8 @@ class AbstractExplainer(abc.ABC):
     def explain_each(self, inputs: Any, targets: Any) -> list[Any]:
         """Explain the same inputs for several targets, from one set of model rows.
 
+        Sixteen targets share one forward pass; more take as many passes as they have sixteens.
+
         Parameters
         ----------
         inputs
@@ -123,12 +120,8 @@ class AbstractExplainer(abc.ABC):
             shape = self._request(inputs, [0] if self._is_built_in() else [None]).score.head.shape
             targets = _request.every_column(self._operator, shape)
         if not isinstance(targets, list | tuple) or not targets:
-            raise TypeError(
-                f'`targets` must be a list of targets or "all". Received: {targets!r}.'
-            )
-        parts = range(0, len(targets), TARGETS_PER_STEP)
-        asked = [list(targets[k : k + TARGETS_PER_STEP]) for k in parts]
-        return [one for part in asked for one in self._explained(inputs, part)]
+            raise TypeError(f'`targets` must be a list of targets or "all". Received: {targets!r}.')
+        return self._explained(inputs, list(targets))
 
     def attribute(self, inputs: Any, targets: Any = None) -> Any:
         """The unreduced attributions as tensors of the framework, on the model's device.
@@ -156,6 +149,8 @@ class AbstractExplainer(abc.ABC):
         Explanation
             One per batch.
         """
+        if not isinstance(data, Iterable):
+            raise TypeError(f"`data` must be an iterable of batches. Received: {data!r}.")
         for batch in data:
             x, y = _x_and_y(batch)
             if isinstance(targets, str) and targets == "labels":
@@ -172,7 +167,7 @@ class AbstractExplainer(abc.ABC):
         return replace(self, model=model)
 
     def _is_built_in(self) -> bool:
-        return self._operator in (operators.classification, operators.regression)
+        return self._operator in _scoring.BUILT_IN
 
     def _request(self, inputs: Any, asked: Sequence[Any]) -> Request:
         if self._model is None:

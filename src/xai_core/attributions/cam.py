@@ -23,7 +23,7 @@ TRIED = 8
 """Candidates for the automatic layer that are tried before the last one is taken as it is."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AbstractCAM(AbstractExplainer):
     """A map made of the activations of a layer and the gradients of the score at it.
 
@@ -95,7 +95,7 @@ class AbstractCAM(AbstractExplainer):
         del reduced
         if self.layer is None:
             return self._at_last(group)
-        return self._at(group, self._model.find(self.layer)[0], self.call)[0]
+        return self._at(group, self._model.find(self.layer)[0], self.call)
 
     def _at_last(self, group: Group) -> Maps:
         """The map at the last candidate on which the score has a gradient."""
@@ -106,14 +106,14 @@ class AbstractCAM(AbstractExplainer):
         tried = [known] if known else candidates(request)[:TRIED]
         first = None
         for path, call in tried:
-            maps, connected = self._at(group, path, call)
-            if connected:
+            maps = self._at(group, path, call)
+            if _backend.to_host(maps.slope)[: len(group)].any():
                 request.engine.remembered(key, lambda one=(path, call): one)
                 return maps
             first = first or maps
         return first
 
-    def _at(self, group: Group, path: str, call: int | None) -> tuple[Maps, bool]:
+    def _at(self, group: Group, path: str, call: int | None) -> Maps:
         request = group.request
         shape = request.batch.float_leaves()[0].shape
         outside = request.layout(len(shape))
@@ -130,9 +130,13 @@ class AbstractCAM(AbstractExplainer):
             layouts=(len(shape), request.model.feature_format, outside),
             size=tuple(shape[axis] for axis in images.spatial_axes(len(shape), outside)),
         )
-        name = path if call in (None, 0) else f"{path} (call {call})"
-        maps = Maps((values,), scores, targets, {}, layer=name)
-        return maps, bool(_backend.to_host(slope)[: len(group)].any())
+        output = next(one for one in _outputs(request) if (one.path, one.call) == (path, call or 0))
+        notes = ()
+        if self.layer is None:
+            notes = (f"The layer {_named(output)} was chosen automatically.",)
+        if output.first_of_several:
+            notes += (f"The first of several tensors that {path} returns is mapped.",)
+        return Maps((values,), scores, targets, {}, _named(output), notes, slope)
 
 
 def candidates(request: Request) -> list[tuple[str, int]]:
@@ -170,6 +174,10 @@ def _outputs(request: Request) -> list[Output]:
     return request.engine.remembered(("layer outputs", request.score.key(), shapes), run)
 
 
+def _named(output: Output) -> str:
+    return f"{output.path} (call {output.call})" if output.call else output.path
+
+
 def _has_map(output: Output, rank: int, request: Request) -> bool:
     axes = images.spatial_axes(rank, request.model.feature_format)
     return len(output.shape) == rank and math.prod(output.shape[axis] for axis in axes) > 1
@@ -203,8 +211,6 @@ def _cam_step(
     maps = map_of(activations[:, None], gradients, axes, channels)
     maps = maps if signed else ops.relu(maps)
     maps = ops.moveaxis(maps, channels, images.channel_axis(rank, outside) + 1)
-    maps = images.resize(
-        maps, size, [axis + 1 for axis in images.spatial_axes(rank, outside)]
-    )
+    maps = images.resize(maps, size, [axis + 1 for axis in images.spatial_axes(rank, outside)])
     slope = ops.max(ops.abs(gradients), axis=tuple(range(1, rank + 1)))
     return maps, scores, used, slope

@@ -11,7 +11,7 @@ from xai_core.attributions.cam import AbstractCAM, MapOf
 from xai_core.typing import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GradCAM(AbstractCAM):
     r"""Activations of a layer, weighted by the spatial mean of the score's gradients.
 

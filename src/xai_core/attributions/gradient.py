@@ -13,7 +13,7 @@ from xai_core.attributions.base import AbstractExplainer
 from xai_core.typing import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AbstractGradient(AbstractExplainer):
     """A method whose maps have the inputs' shape until channels are reduced.
 

@@ -11,7 +11,7 @@ from xai_core.attributions.gradient import AbstractGradient, reduce_all
 from xai_core.attributions.running import Maps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GradientInput(AbstractGradient):
     r"""Input times the gradient of the score, the first-order contribution of each feature.
 

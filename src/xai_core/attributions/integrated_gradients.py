@@ -21,7 +21,7 @@ from xai_core.typing import Array, Tensor
 _RULES = ("gauss_legendre", "trapezoid")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class IntegratedGradients(AbstractGradient):
     r"""Gradient averaged along the straight path from a baseline, times the difference.
 
@@ -98,9 +98,7 @@ class IntegratedGradients(AbstractGradient):
         """Accumulate the paths of a group, chunk by chunk of full batches."""
         floats, integers = group.inputs()
         starts = self._starts(group)
-        scores, targets = group.step(
-            score_step, floats, integers, group.targets(), rows=len(group)
-        )
+        scores, targets = group.step(score_step, floats, integers, group.targets(), rows=len(group))
         base = 0.0
         for start in starts:
             found, _ = group.step(score_step, start, integers, targets, rows=len(group))
@@ -109,9 +107,7 @@ class IntegratedGradients(AbstractGradient):
         path = (floats, tuple(ops.concatenate(leaf) for leaf in zip(*starts, strict=True)))
         for chunk in self._chunks(len(group), group.padded_size, len(starts)):
             sent = [_backend.to_device(part, group.request.model.device) for part in chunk.arrays]
-            totals = group.step(
-                _path_step, totals, path, integers, targets, *sent, rows=chunk.rows
-            )
+            totals = group.step(_path_step, totals, path, integers, targets, *sent, rows=chunk.rows)
         static = self._reduction(group.request, reduced)
         values, gap = group.step(_end_step, totals, scores, base, rows=0, **static)
         return Maps(values, scores, targets, {"completeness_gap": gap, "base_values": base})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from xai_core.attributions.running import Maps
 from xai_core.typing import Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RandomMap(AbstractExplainer):
     r"""Independent uniform numbers, the map of an explainer that knows nothing.
 
@@ -57,7 +57,7 @@ class RandomMap(AbstractExplainer):
     (2, 8, 8, 1)
     """
 
-    model: Any = None
+    model: Any = field(default=None, kw_only=False)
     grid_size: int | tuple[int, ...] | None = None
     seed: int = 0
 
@@ -121,9 +121,7 @@ class RandomMap(AbstractExplainer):
         values = tuple(self._drawn(leaf, prints, group) for leaf, prints in pairs)
         if request.score is None:
             return Maps(tuple(map(_backend.to_device, values)), None, (), {})
-        scores, targets = group.step(
-            score_step, *group.inputs(), group.targets(), rows=len(group)
-        )
+        scores, targets = group.step(score_step, *group.inputs(), group.targets(), rows=len(group))
         repeated = [np.repeat(one, scores.shape[1], axis=1) for one in values]
         return Maps(tuple(map(_backend.to_device, repeated)), scores, targets, {})
 
@@ -144,4 +142,3 @@ class RandomMap(AbstractExplainer):
                 drawn = np.moveaxis(drawn, -1, images.channel_axis(rank, layout) - 1)
             maps.append(drawn)
         return np.stack(maps)[:, None]
-

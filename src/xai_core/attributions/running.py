@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xai_core import _backend, _checks, operators
+from xai_core import _backend, _checks, _scoring, operators
 from xai_core._progress import progress_bar
 from xai_core._request import Request
 from xai_core.attributions import provenance
 from xai_core.explanation import Explanation
 from xai_core.typing import Array, Tensor
 
+TARGETS_PER_STEP = 16
+"""Targets that share one forward pass in `explain_each`; it bounds the memory of their maps."""
 SATURATED = 0.999
 GAP = 0.05
 NEGLIGIBLE = 1e-3
@@ -26,7 +28,8 @@ class Maps(NamedTuple):
 
     ``values`` holds one tensor (n, M, ...) per float input; ``scores`` are (n, M), or None
     without a model; ``facts`` are further numbers (n, M) by the name of an Explanation's field;
-    ``layer`` and ``notes`` are the same for all rows.
+    ``layer`` and ``notes`` are the same for all rows; ``slope`` (n,) is the largest gradient at
+    that layer.
     """
 
     values: tuple[Tensor, ...]
@@ -35,15 +38,28 @@ class Maps(NamedTuple):
     facts: dict[str, Tensor]
     layer: str | None = None
     notes: tuple[str, ...] = ()
+    slope: Tensor | None = None
 
 
 def groups(explainer: Any, request: Request, reduced: bool) -> Iterator[Maps]:
     """The maps of each group of rows, without the padding."""
-    total = sum(_rows(explainer, request))
+    for group in request.groups(explainer.batch_size):
+        yield _without_padding(explainer._maps(group, reduced), len(group))
+
+
+def collected(explainer: Any, request: Request) -> Maps:
+    """The reduced maps of all rows and targets, on the host.
+
+    Targets share the forward passes of their part of at most `TARGETS_PER_STEP`.
+    """
+    parts = request.parts(TARGETS_PER_STEP)
+    total = len(parts) * int(_rows(explainer, request).sum())
     with progress_bar(explainer.progress, total, type(explainer).__name__) as advance:
-        request = replace(request, advance=advance)
-        for group in request.groups(explainer.batch_size):
-            yield _without_padding(explainer._maps(group, reduced), len(group))
+        found = [
+            _on_host(list(groups(explainer, replace(part, advance=advance), reduced=True)))
+            for part in parts
+        ]
+    return found[0] if len(found) == 1 else _joined(found, axis=1)
 
 
 def _without_padding(maps: Maps, rows: int) -> Maps:
@@ -53,6 +69,7 @@ def _without_padding(maps: Maps, rows: int) -> Maps:
     return maps._replace(
         values=tuple(cut(x) for x in maps.values),
         scores=None if maps.scores is None else cut(maps.scores),
+        slope=None if maps.slope is None else cut(maps.slope),
         targets=tuple(cut(x) for x in maps.targets),
         facts={name: cut(x) for name, x in maps.facts.items()},
     )
@@ -66,39 +83,55 @@ def _rows(explainer: Any, request: Request) -> Array:
 def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
     """One Explanation for each of ``count`` targets, or a structure of them per float input."""
     start = time.perf_counter()
-    collected = _on_host(list(groups(explainer, request, reduced=True)))
-    if collected.scores is not None:
-        _check_scores(collected.scores)
-    seconds = time.perf_counter() - start
-    _warn(explainer, request, collected)
+    maps = collected(explainer, request)
+    if maps.scores is not None:
+        _check_scores(maps.scores)
+    if getattr(explainer, "layer", None) is not None:
+        _check_slope(maps)
     shared = {
         "method": type(explainer).__name__,
         "config": provenance.configuration(explainer),
         "versions": provenance.versions(),
         "seed": getattr(explainer, "seed", None),
-        "seconds": seconds,
+        "seconds": time.perf_counter() - start,
         "rows": _rows(explainer, request),
-        "layer": collected.layer,
-        "notes": collected.notes,
+        "layer": maps.layer,
+        "notes": maps.notes,
         "targets_used": explainer.uses_targets,
     }
     if request.score is not None:
         shared["class_names"] = request.model.class_names
         shared["feature_names"] = request.model.feature_names
-    return [_for_target(request, collected, shared, m) for m in range(count)]
+        shared["notes"] = (*request.score.head.notes, *maps.notes)
+        _warn(explainer, request, maps)
+    return [_for_target(request, maps, shared, m) for m in range(count)]
 
 
 def _on_host(parts: list[Maps]) -> Maps:
-    def joined(tensors: Any) -> Array:
-        arrays = [_backend.to_host(tensor) for tensor in tensors]
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    maps = [
+        part._replace(
+            values=tuple(map(_backend.to_host, part.values)),
+            scores=None if part.scores is None else _backend.to_host(part.scores),
+            slope=None if part.slope is None else _backend.to_host(part.slope),
+            targets=tuple(map(_backend.to_host, part.targets)),
+            facts={name: _backend.to_host(x) for name, x in part.facts.items()},
+        )
+        for part in parts
+    ]
+    return maps[0] if len(maps) == 1 else _joined(maps, axis=0)
+
+
+def _joined(parts: list[Maps], axis: int) -> Maps:
+    def join(arrays: Any) -> Array:
+        return np.concatenate(list(arrays), axis=axis)
 
     first = parts[0]
     return first._replace(
-        values=tuple(joined(leaf) for leaf in zip(*(p.values for p in parts), strict=True)),
-        scores=None if first.scores is None else joined(p.scores for p in parts),
-        targets=tuple(joined(leaf) for leaf in zip(*(p.targets for p in parts), strict=True)),
-        facts={name: joined(p.facts[name] for p in parts) for name in first.facts},
+        values=tuple(join(leaf) for leaf in zip(*(p.values for p in parts), strict=True)),
+        scores=None if first.scores is None else join(p.scores for p in parts),
+        slope=None if first.slope is None else np.concatenate([p.slope for p in parts]),
+        targets=tuple(join(leaf) for leaf in zip(*(p.targets for p in parts), strict=True)),
+        facts={name: join(p.facts[name] for p in parts) for name in first.facts},
     )
 
 
@@ -111,53 +144,69 @@ def _check_scores(scores: Array) -> None:
         )
 
 
-def _warn(explainer: Any, request: Request, collected: Maps) -> None:
-    if explainer.requires != "gradients":
-        return
-    total = len(collected.scores)
-    score = request.score
-    indices = not request.targets or request.targets[0].ndim == 2
-    if score.head.probability and indices and score.operator is operators.classification:
-        saturated = int((collected.scores > SATURATED).any(axis=1).sum())
-        if saturated:
-            _checks.warn(
-                f"The explained probability is above {SATURATED} for {saturated} of {total} "
-                "samples, where its gradients nearly vanish. "
-                'Pass output="logits" to explain what leads to it.'
-            )
-    if "completeness_gap" in collected.facts:
-        _warn_of_gap(collected)
-    if not any(leaf.any() for leaf in collected.values):
-        _checks.warn(
-            f"The map is zero everywhere for all {total} samples: the score does not depend on "
-            "the inputs through differentiable operations, or nothing speaks for the target."
+def _check_slope(maps: Maps) -> None:
+    if not maps.slope.any():
+        raise ValueError(
+            "`layer` must be one that the score depends on. Received: "
+            f"{maps.layer!r}, where the gradient of all {len(maps.scores)} samples is exactly 0. "
+            'Name another layer, or pass output="logits" if the score is a saturated probability.'
         )
 
 
-def _warn_of_gap(collected: Maps) -> None:
-    gap, base = collected.facts["completeness_gap"], collected.facts["base_values"]
-    change = collected.scores - base
-    largest = np.maximum(np.abs(collected.scores), np.abs(base))
+def _warn(explainer: Any, request: Request, maps: Maps) -> None:
+    """Warn at most once per call, of all that may mislead."""
+    if explainer.requires != "gradients":
+        return
+    doubts = [*_saturation(request, maps.scores), *_wide_gap(maps)]
+    own = request.score.operator not in _scoring.BUILT_IN
+    if own and not any(leaf.any() for leaf in maps.values):
+        doubts.append(
+            f"The maps of all {len(maps.scores)} samples are zero everywhere. Check that "
+            "`operator` uses only differentiable operations of the framework."
+        )
+    if doubts:
+        _checks.warn(" ".join(doubts))
+
+
+def _saturation(request: Request, scores: Array) -> Iterator[str]:
+    indices = not request.targets or request.targets[0].ndim == 2
+    score = request.score
+    if score.head.probability and indices and score.operator is operators.classification:
+        saturated = int((scores > SATURATED).any(axis=1).sum())
+        if saturated:
+            yield (
+                f"The explained probability is above {SATURATED} for {saturated} of "
+                f"{len(scores)} samples, where its gradients nearly vanish. "
+                'Pass output="logits" to explain what leads to it.'
+            )
+
+
+def _wide_gap(maps: Maps) -> Iterator[str]:
+    if "completeness_gap" not in maps.facts:
+        return
+    gap, base = maps.facts["completeness_gap"], maps.facts["base_values"]
+    change = maps.scores - base
+    largest = np.maximum(np.abs(maps.scores), np.abs(base))
     wide = (np.abs(gap) > GAP * np.abs(change)) & (np.abs(change) > NEGLIGIBLE * largest)
     if wide.any():
-        _checks.warn(
+        yield (
             f"The attributions of {int(wide.any(axis=1).sum())} of {len(gap)} samples miss "
             f"completeness by more than {GAP:.0%} of f(x) - f(baseline). Increase `steps`."
         )
 
 
-def _for_target(request: Request, collected: Maps, shared: dict[str, Any], m: int) -> Any:
+def _for_target(request: Request, maps: Maps, shared: dict[str, Any], m: int) -> Any:
     own = dict(shared)
-    if collected.scores is not None:
-        own["scores"] = collected.scores[:, m]
-        targets = collected.targets
+    if maps.scores is not None:
+        own["scores"] = maps.scores[:, m]
+        targets = maps.targets
         own["targets"] = targets[0][:, m] if len(targets) == 1 and targets[0].ndim <= 3 else None
-    own |= {name: values[:, m] for name, values in collected.facts.items()}
+    own |= {name: values[:, m] for name, values in maps.facts.items()}
     found = []
     for k, x in enumerate(request.batch.float_leaves()):
         found.append(
             Explanation(
-                np.asarray(collected.values[k][:, m], "float32"),
+                np.asarray(maps.values[k][:, m], "float32"),
                 **own,
                 data_format=request.layout(x.ndim, needed=False),
                 inputs=x if x.ndim in (2, 3) else None,

@@ -14,7 +14,7 @@ from xai_core.attributions.gradient import AbstractGradient, reduce_all
 from xai_core.attributions.running import Maps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Saliency(AbstractGradient):
     r"""Absolute gradient of the score with respect to the input.
 

@@ -10,6 +10,7 @@ from xai_core import _checks
 from xai_core.typing import Array
 
 _SIDE = 8
+_MARGIN = 1
 _LARGEST = 16.0
 _HELD_OUT = 360
 
@@ -41,14 +42,14 @@ class Split(NamedTuple):
 def digits(size: int = 24, *, seed: int = 0) -> Split:
     """Handwritten digits: 1,797 grey images of ten classes, 360 of them held out.
 
-    The images are scikit-learn's (8 x 8, 17 grey levels), enlarged bilinearly. The held-out ones
-    are drawn at random with the same share of every class, so that a writer's digits are in both
-    parts.
+    The images are scikit-learn's (8 x 8, 17 grey levels), with a margin of one pixel on each side,
+    enlarged bilinearly. The held-out ones are drawn at random with the same share of every class,
+    so that a writer's digits are in both parts.
 
     Parameters
     ----------
     size : int
-        Height and width in pixels, at least 8.
+        Height and width in pixels, at least 10.
     seed : int
         Which images are held out, and the order of all.
 
@@ -73,14 +74,16 @@ def digits(size: int = 24, *, seed: int = 0) -> Split:
     >>> split.train_inputs.shape, split.test_inputs.shape
     ((1437, 16, 16, 1), (360, 16, 16, 1))
     """
-    _checks.integer("size", size, minimum=_SIDE)
+    _checks.integer("size", size, minimum=_SIDE + 2 * _MARGIN)
     _checks.integer("seed", seed, minimum=0)
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
-    weights = _bilinear(_SIDE, size)
-    enlarged = weights @ (images.reshape(-1, _SIDE, _SIDE) / _LARGEST) @ weights.T
+    small = images.reshape(-1, _SIDE, _SIDE) / _LARGEST
+    framed = np.pad(small, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+    weights = _bilinear(framed.shape[1], size)
+    enlarged = weights @ framed @ weights.T
     train_images, test_images, train_labels, test_labels = train_test_split(
         enlarged[..., None].astype("float32"),
         labels.astype("int64"),

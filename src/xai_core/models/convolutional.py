@@ -7,14 +7,16 @@ import keras
 from xai_core import _checks
 
 _FILTERS = (16, 32, 64)
+_KERNELS = (5, 3, 3)
 
 
 def small_cnn(input_shape: tuple[int, int, int], classes: int, *, seed: int = 0) -> keras.Model:
-    """Build a CNN that ends in logits: 24,282 weights for ten classes of grey images.
+    """Build a CNN that ends in logits: 24,538 weights for ten classes of grey images.
 
-    Three times a 3 x 3 convolution, batch normalisation and ReLU, with 16, 32 and 64 filters and
-    max pooling between them; then global average pooling and a linear layer. The last feature map
-    thus has a quarter of the image's height and width.
+    Three times a convolution (5 x 5, then 3 x 3), batch normalisation and ReLU, with 16, 32 and 64
+    filters and average pooling between them; then global average pooling and a linear layer. The
+    last feature map thus has a quarter of the image's height and width. Average pooling, unlike
+    maximum pooling, leaves gradients smooth.
 
     Parameters
     ----------
@@ -53,24 +55,27 @@ def small_cnn(input_shape: tuple[int, int, int], classes: int, *, seed: int = 0)
     x = inputs = keras.Input(tuple(input_shape), dtype="float32")
     for block, filters in enumerate(_FILTERS):
         if block:
-            x = keras.layers.MaxPooling2D(data_format="channels_last", dtype="float32")(x)
-        x = _block(x, filters, seed=len(_FILTERS) * seed + block)
+            x = keras.layers.AveragePooling2D(2, data_format="channels_last", dtype="float32")(x)
+        start = keras.initializers.HeNormal(seed=len(_FILTERS) * seed + block)
+        x = _block(x, filters, _KERNELS[block], start)
     x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")(x)
     start = keras.initializers.GlorotUniform(seed=seed)
-    logits = keras.layers.Dense(
-        classes, kernel_initializer=start, dtype="float32", name="logits"
-    )(x)
+    logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits")(
+        x
+    )
     return keras.Model(inputs, logits, name="small_cnn")
 
 
-def _block(x: keras.KerasTensor, filters: int, seed: int) -> keras.KerasTensor:
+def _block(
+    x: keras.KerasTensor, filters: int, kernel: int, start: keras.initializers.Initializer
+) -> keras.KerasTensor:
     convolution = keras.layers.Conv2D(
         filters,
-        3,
+        kernel,
         padding="same",
         use_bias=False,
         data_format="channels_last",
-        kernel_initializer=keras.initializers.HeNormal(seed=seed),
+        kernel_initializer=start,
         dtype="float32",
     )
     normalization = keras.layers.BatchNormalization(momentum=0.9, dtype="float32")

@@ -7,7 +7,12 @@ import importlib
 from typing import Any
 
 from xai_core import _backend
-from xai_core.wrappers.base import AbstractModel, checked_data_format, checked_names
+from xai_core.wrappers.base import (
+    AbstractModel,
+    checked_data_format,
+    checked_names,
+    checked_select,
+)
 
 __all__ = ["AbstractModel", "wrap"]
 
@@ -69,7 +74,7 @@ def wrap(
     """
     data_format = checked_data_format(data_format)
     options = {
-        "select": select,
+        "select": checked_select(select),
         "class_names": checked_names("class_names", class_names),
         "feature_names": checked_names("feature_names", feature_names),
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +20,7 @@ class Output(NamedTuple):
     call: int
     shape: tuple[int, ...]
     skipped: bool
+    first_of_several: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class AbstractModel(abc.ABC):
 
     has_gradients: ClassVar[bool] = True
     shows_final_calls: ClassVar[bool] = False
+    shape_errors: ClassVar[tuple[type[Exception], ...]] = ()
 
     def __call__(self, inputs: Any) -> Tensor:
         """The selected output for a batch, in inference mode."""
@@ -204,11 +207,23 @@ def checked_names(name: str, names: Any) -> tuple[str, ...] | None:
     """A tuple of distinct strings, or None."""
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(item, str) for item in names):
+    strings = isinstance(names, Iterable) and all(isinstance(item, str) for item in names)
+    if isinstance(names, str) or not strings:
         raise TypeError(f"`{name}` must be a list of strings. Received: {names!r}.")
     if len(set(names)) != len(tuple(names)):
         raise ValueError(f"`{name}` must differ from one another. Received: {names!r}.")
     return tuple(names)
+
+
+def checked_select(value: Any) -> Any:
+    """None, an integer, a string or a callable."""
+    index = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if value is None or index or isinstance(value, str) or callable(value):
+        return value
+    raise TypeError(
+        "`select` must be an index, a key, an attribute's name or a callable. "
+        f"Received: {value!r}."
+    )
 
 
 def checked_data_format(value: Any) -> str | None:

@@ -59,9 +59,7 @@ def attributes(objects: Iterable[Any], skip: frozenset[str]) -> tuple[Any, ...]:
     return tuple(
         (
             Same(item),
-            tuple(
-                (name, plain(value)) for name, value in vars(item).items() if name not in skip
-            ),
+            tuple((name, plain(value)) for name, value in vars(item).items() if name not in skip),
         )
         for item in objects
     )

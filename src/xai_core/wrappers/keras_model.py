@@ -15,8 +15,10 @@ from xai_core.wrappers import identity
 from xai_core.wrappers.base import AbstractModel, Output
 
 _BOOKKEEPING = frozenset(
-    "_called _lock _jax_state_synced _initial_epoch _trainable compiled built "
-    "train_function test_function predict_function steps_per_execution".split()
+    (
+        *("_called", "_lock", "_jax_state_synced", "_initial_epoch", "_trainable", "compiled"),
+        *("built", "train_function", "test_function", "predict_function", "steps_per_execution"),
+    )
 )
 _SKIPPED = (
     keras.layers.Dropout,
@@ -32,7 +34,10 @@ _SKIPPED = (
 )
 _SKIPPED_HOMES = ("keras.src.layers.pooling", "keras.src.layers.reshaping.zero_padding")
 _SKIPPED_OPERATIONS = frozenset(
-    "MaxPool AveragePool Pad Reshape Transpose Identity Squeeze ExpandDims".split()
+    (
+        *("MaxPool", "AveragePool", "AdaptiveMaxPool", "AdaptiveAveragePool", "Pad", "Reshape"),
+        *("Transpose", "Identity", "Squeeze", "ExpandDims"),
+    )
 )
 
 
@@ -106,7 +111,9 @@ class KerasModel(AbstractModel):
                 tensors.append(first)
                 path = every[id(layer)].path
                 shape = tuple(first.shape)
-                seen.append(Output(path, call, shape, again or _is_skipped(layer)))
+                seen.append(
+                    Output(path, call, shape, again or _is_skipped(layer), first is not output)
+                )
             return output
 
         with layers.shadow({key: place.layer for key, place in every.items()}, record):

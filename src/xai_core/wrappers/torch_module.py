@@ -37,12 +37,15 @@ _SKIPPED = (
 class TorchModule(AbstractModel):
     """A `torch.nn.Module` in evaluation mode; layers are named by dotted names."""
 
+    # Torch modules declare no input shapes: their own errors tell at the first row.
+    shape_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
     title: ClassVar[str] = "a torch.nn.Module in evaluation mode"
 
     @classmethod
     def accepts(cls, model: Any) -> bool:
-        """Whether this is a torch module."""
-        return isinstance(model, torch.nn.Module)
+        """Whether this is a torch module, and no layer of Keras."""
+        # On torch, Keras's layers are torch modules too.
+        return isinstance(model, torch.nn.Module) and not isinstance(model, keras.Layer)
 
     @classmethod
     def adapt(cls, model: torch.nn.Module, data_format: str | None, **names: Any) -> TorchModule:
@@ -148,7 +151,9 @@ class TorchModule(AbstractModel):
                 again = any(first is t for t in tensors) and next(module.children(), None)
                 tensors.append(first)
                 skipped = bool(again) or isinstance(module, _SKIPPED)
-                seen.append(Output(name, calls[name], tuple(first.shape), skipped))
+                seen.append(
+                    Output(name, calls[name], tuple(first.shape), skipped, first is not output)
+                )
 
             return on_output
 

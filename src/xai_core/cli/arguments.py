@@ -1,0 +1,111 @@
+"""What can be typed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import xai_core
+
+NAME = "xai-core"
+PREPROCESS = ("none", "unit", "tf", "torch", "caffe")
+
+_PREPROCESS_HELP = (
+    "what the model was trained on: pixels as they are, 0 to 255 (none); 0 to 1 (unit); or as "
+    "keras.applications does: -1 to 1 (tf), ImageNet's mean and deviation (torch), BGR less "
+    "ImageNet's mean (caffe)"
+)
+_EXPLAIN = (
+    "Explain what a Keras model says of images. Each gets a picture (.png) and an Explanation "
+    "(.npz) in the output folder."
+)
+_METHOD_OPTIONS = (
+    "A method's own settings are options too: `xai-core methods NAME` lists them. "
+    "Example: xai-core explain --model model.keras --images photos --preprocess tf --method "
+    "IntegratedGradients --steps 100 --output maps"
+)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog=NAME, description="Explain what Keras models predict.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {xai_core.__version__}")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    parser.set_defaults(takes_more=False)
+    demo = commands.add_parser(
+        "demo",
+        help="train a small network and explain it with every method",
+        description="Train a small CNN on scikit-learn's digits, explain held-out images with "
+        "every method, and draw a picture. Needs no download and takes less than a minute.",
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("xai-core-demo"),
+        metavar="DIR",
+        help="folder of the picture, which is replaced (default: %(default)s)",
+    )
+    _add_explain(commands)
+    methods = commands.add_parser(
+        "methods",
+        help="list the methods, or the options of one",
+        description="List the methods, or the options of one.",
+    )
+    methods.add_argument("name", nargs="?", metavar="NAME", help="a method")
+    commands.add_parser(
+        "doctor",
+        help="show backend, versions and devices",
+        description="Show the backend and the rule that chose it, versions, devices, and the "
+        "command that installs what is missing.",
+    )
+    return parser
+
+
+def _add_explain(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="explain images with a saved Keras model",
+        description=_EXPLAIN,
+        epilog=_METHOD_OPTIONS,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(takes_more=True)
+    needed = parser.add_argument_group("needed")
+    needed.add_argument(
+        "--model", type=Path, required=True, metavar="FILE", help="a .keras file; loaded safely"
+    )
+    needed.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="image files, or folders of them",
+    )
+    needed.add_argument("--preprocess", choices=PREPROCESS, required=True, help=_PREPROCESS_HELP)
+    needed.add_argument("--method", required=True, metavar="NAME", help="see `xai-core methods`")
+    needed.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the results"
+    )
+    parser.add_argument(
+        "--target", metavar="CLASS", help="class index or name (default: the predicted class)"
+    )
+    parser.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="JSON: a list of names, or {index: name}",
+    )
+    parser.add_argument(
+        "--top", type=int, default=1, metavar="K", help="also print the K largest outputs"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="height and width (or one number for both), of a model that leaves them open",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite results")

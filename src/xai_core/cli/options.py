@@ -1,0 +1,129 @@
+"""The options of a method, made from the fields of its class."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xai_core import _checks, attributions
+
+RENAMED = {"output": "model-output"}
+"""Fields whose option has another name, since `explain` has an option of that name."""
+
+_TAKEN = "as for every explainer"
+
+
+def method_named(name: str) -> Any:
+    """Return the class of a method; its name may be in any case."""
+    known = {one.lower(): one for one in attributions.__all__}
+    if name.lower() not in known:
+        listed = ", ".join(attributions.__all__)
+        near = _checks.near(name, attributions.__all__)
+        raise ValueError(f"`--method` must be one of {listed}. Received: {name!r}.{near}")
+    return getattr(attributions, known[name.lower()])
+
+
+def option_fields(method: Any) -> dict[str, dataclasses.Field]:
+    """Return the fields that are options, by the option's name; the inherited ones come last."""
+    fields = [one for one in dataclasses.fields(method) if one.name != "model"]
+    inherited = {one.name for base in method.__mro__[1:] for one in _fields(base)}
+    ordered = sorted(fields, key=lambda one: one.name in inherited)
+    return {f"--{RENAMED.get(one.name, one.name).replace('_', '-')}": one for one in ordered}
+
+
+def parse(method: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that are given as options; others than the method's are refused."""
+    known = option_fields(method)
+    parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
+    for option, one in known.items():
+        if "bool" in _kinds(one):
+            parser.add_argument(option, dest=one.name, action=argparse.BooleanOptionalAction)
+        else:
+            parser.add_argument(option, dest=one.name, type=_reader(option, one))
+    found, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise ValueError(_refusal(method, unknown[0].partition("=")[0], known))
+    return vars(found)
+
+
+def shown_default(one: dataclasses.Field) -> str:
+    """Return the default of a field as it would be typed."""
+    if one.default is dataclasses.MISSING:
+        return "needed" if one.default_factory is dataclasses.MISSING else "see its class"
+    if isinstance(one.default, bool):
+        return "yes" if one.default else "no"
+    return "none" if one.default is None else str(one.default)
+
+
+def description(method: Any, name: str) -> str:
+    """Return what the docstring of the class, or of a base, says of a field."""
+    for cls in method.__mro__:
+        text = _entry(inspect.cleandoc(cls.__doc__ or ""), name)
+        if text and not text.lower().startswith(_TAKEN):
+            return text
+    return ""
+
+
+def _fields(cls: Any) -> Sequence[dataclasses.Field]:
+    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+
+
+def _entry(text: str, name: str) -> str:
+    """Return the description of one parameter in a numpydoc docstring, in one line."""
+    found = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", text, re.M | re.S)
+    for head, body in re.findall(
+        r"^(\S[^\n]*)\n((?:[ ]+\S[^\n]*\n?|\n)*)", found[1] if found else "", re.M
+    ):
+        if name in re.split(r",\s*", head.partition(" : ")[0]):
+            return " ".join(body.replace("``", "").split())
+    return ""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        """Let the caller show the message like any other."""
+        raise ValueError(f"{message[:1].upper()}{message[1:]}.")
+
+
+def _kinds(one: dataclasses.Field) -> set[str]:
+    """Return the names of the types in an annotation such as ``int | tuple[int, ...] | None``."""
+    text = one.type if isinstance(one.type, str) else inspect.formatannotation(one.type)
+    while "[" in text:
+        text = re.sub(r"\[[^\[\]]*\]", "", text)
+    return {part.strip() for part in text.split("|")}
+
+
+def _reader(option: str, one: dataclasses.Field) -> Callable[[str], Any]:
+    kinds = _kinds(one)
+
+    def read(text: str) -> Any:
+        if text.lower() == "none" and kinds & {"None", "Any"}:
+            return None
+        if "," in text and kinds & {"tuple", "list", "Any"}:
+            parts = [read(part.strip()) for part in text.split(",")]
+            return tuple(parts) if "tuple" in kinds else parts
+        for kind in (int, float):
+            if kinds & {kind.__name__, "Any"}:
+                try:
+                    return kind(text)
+                except ValueError:
+                    continue
+        if kinds & {"str", "Any"}:
+            return text
+        wanted = " or ".join(sorted(kinds & {"int", "float", "tuple", "None"}))
+        raise ValueError(f"`{option}` must be {wanted}. Received: {text!r}.")
+
+    return read
+
+
+def _refusal(method: Any, option: str, known: dict[str, Any]) -> str:
+    names = (name for name in attributions.__all__)
+    owners = [name for name in names if option in option_fields(getattr(attributions, name))]
+    text = f"{option} is not an option of {method.__name__}"
+    if owners:
+        return f"{text}, but of {', '.join(owners)}."
+    return f"{text}, nor of `explain`.{_checks.near(option, known)} Its own: {', '.join(known)}."
