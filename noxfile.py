@@ -73,7 +73,7 @@ def examples(session: nox.Session) -> None:
     if not scripts:
         session.error("examples/ holds no script.")
     frameworks = sorted({FRAMEWORKS[backend] for backend in scripts.values()})
-    install_built(session, *frameworks)
+    install_built(session, *frameworks, compiled=False)
     with session.chdir(session.create_tmp()):
         for path, backend in scripts.items():
             session.run("python", str(path), env=environment(session, backend))
@@ -85,15 +85,15 @@ def group(name: str) -> list[str]:
 
 
 def install(session: nox.Session, *packages: str, compiled: bool = True) -> None:
-    """Install the versions that the checks are pinned to; byte code only where it is run."""
+    """Install the versions that the checks are pinned to; byte code where most of it is run."""
     options = [] if compiled else ["--no-compile"]
     session.install("--constraint", CONSTRAINTS, *options, *packages)
 
 
-def install_built(session: nox.Session, *packages: str) -> None:
+def install_built(session: nox.Session, *packages: str, compiled: bool = True) -> None:
     """Install the wheel of this run, also over one of the same version, beside the packages."""
     wheel = built(session, "whl")
-    install(session, wheel, *packages)
+    install(session, wheel, *packages, compiled=compiled)
     session.install("--no-deps", "--force-reinstall", wheel)
 
 

@@ -10,6 +10,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import keras
 import pytest
 
+# Tests of native modules do not exist on the other backends.
+collect_ignore = (
+    [] if keras.backend.backend() == "torch" else ["attributions/test_torch_modules.py"]
+)
+
 
 @pytest.fixture(autouse=True)
 def global_state_stays():

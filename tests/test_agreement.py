@@ -49,7 +49,7 @@ NAMES = [
     ],
 )
 def test_backend_gives_the_stored_map(golden, kind, name):
-    explanation = explainer(tiny_models.model(kind.name), name)(kind.inputs(2), GOLDEN_TARGETS)
+    explanation = explainer(tiny_models.model(kind.name), name)(kind.inputs(), GOLDEN_TARGETS)
     assert_same(explanation.values, kind.layout(golden[f"{kind.twin}/{name}"]))
     assert_same(explanation.scores, golden[f"{kind.twin}/scores"])
 
@@ -63,6 +63,6 @@ def test_stored_numbers_are_those_of_the_oracle(golden):
 
 @pytest.mark.parametrize("twin", list(oracles.SHAPES))
 def test_complex_step_of_the_oracle_is_the_finite_difference(twin):
-    x = oracles.inputs(twin, 2)
+    x = oracles.inputs(twin)
     scores = oracles.score(twin, GOLDEN_TARGETS)
     assert_same(oracles.gradient(scores, x), oracles.difference_gradient(scores, x), 1e-7)

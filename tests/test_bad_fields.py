@@ -88,7 +88,7 @@ FIELDS = [
         ("`baseline`", "finite", "nan"),
     ),
     Row("no baseline in the list", lambda: path(baseline=[]), ValueError, ("`baseline`", "[]")),
-    Row("baseline None", lambda: path(baseline=None), TypeError, ("`baseline`", "none")),
+    Row("baseline None", lambda: path(baseline=None), TypeError, ("`baseline`", "numbers")),
     Row("signed is a number", lambda: cam(signed=1), TypeError, ("`signed`", "1")),
     Row("negative call", lambda: cam(layer="conv2", call=-1), ValueError, ("`call`", "-1")),
     Row("fractional call", lambda: cam(layer="conv2", call=0.5), TypeError, ("`call`", "0.5")),

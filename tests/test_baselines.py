@@ -156,7 +156,7 @@ def test_wrong_for_these_inputs(wrong, says):
 
 @pytest.mark.parametrize("returned", ["words", True, None], ids=str)
 def test_callable_that_returns_no_numbers_is_refused(returned):
-    with pytest.raises((TypeError, ValueError), match="`baseline`"):
+    with pytest.raises((TypeError, ValueError), match=r"`baseline`"):
         samples(lambda x: np.full(x.shape, returned), TABLE, ROWS, last)
 
 
@@ -166,7 +166,7 @@ def test_layout_that_is_not_known_is_asked_for():
 
     series = KINDS["series"].inputs(5)
     assert not samples(0.0, series, ROWS, unknown)[0].any()
-    with pytest.raises(ValueError, match="`data_format`"):
+    with pytest.raises(ValueError, match=r"`data_format`"):
         samples("mean", series, ROWS, unknown)
 
 

@@ -60,7 +60,7 @@ def test_resize_keeps_the_type_and_a_constant(dtype):
 
 
 def test_resize_needs_one_size_per_axis():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match=r"zip"):
         images.resize(ops.ones((1, 3, 2)), (7, 3), (1,))
 
 
@@ -103,7 +103,7 @@ def test_reducer_none_and_a_callable():
     ids=["nothing", "axis kept", "another axis", "everything"],
 )
 def test_reducer_that_does_not_remove_the_axis_is_refused(wrong):
-    with pytest.raises(ValueError, match="`reducer` must remove the channel axis 3") as error:
+    with pytest.raises(ValueError, match=r"`reducer` must remove the channel axis 3") as error:
         images.reduce_channels(ops.ones((2, 3, 4, 5)), wrong, 3)
     assert "(2, 3, 4, 5)" in str(error.value)
 

@@ -182,7 +182,7 @@ def test_integers_alone_are_refused():
 
 
 def test_ragged_targets_are_named():
-    with pytest.raises(ValueError, match="`targets` must be an array"):
+    with pytest.raises(ValueError, match=r"`targets` must be an array"):
         host([[1.0], [1.0, 2.0]], "targets")
 
 

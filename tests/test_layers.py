@@ -33,7 +33,7 @@ class Listed(keras.Model):
     def __init__(self):
         super().__init__()
         inner = keras.Input((7, 10, 2))
-        conv = layers.Conv2D(3, 3, activation="tanh", name="conv")
+        conv = layers.Dense(3, name="conv")
         self.blocks = [
             keras.Model(inner, conv(inner), name="trunk"),
             layers.GlobalAveragePooling2D(name="gap"),
@@ -57,7 +57,7 @@ def twins():
     made = []
     for name in ("one", "two"):
         inner = keras.Input((7, 10, 2))
-        conv = layers.Conv2D(2, 3, padding="same", name="conv")
+        conv = layers.Dense(2, name="conv")
         made.append(keras.Model(inner, conv(inner), name=name))
     return keras.Sequential([keras.Input((7, 10, 2)), *made, layers.GlobalAveragePooling2D()])
 
@@ -82,9 +82,7 @@ def test_operations_of_a_functional_model_are_places():
     assert find(model, tanh.path) == tanh
 
 
-@pytest.mark.parametrize(
-    "name", ["conv", "trunk/conv", "object"], ids=["name", "path", "object"]
-)
+@pytest.mark.parametrize("name", ["conv", "trunk/conv", "object"], ids=["name", "path", "object"])
 @pytest.mark.parametrize("make", [listed, lambda: keras.Sequential(listed().blocks)])
 def test_layer_of_a_nested_model_is_found(make, name):
     model = make()
@@ -103,14 +101,14 @@ def test_index_counts_the_layers_of_the_top_model():
 
 
 def test_ambiguous_name_lists_the_paths():
-    with pytest.raises(ValueError, match="ambiguous.*'one/conv', 'two/conv'"):
+    with pytest.raises(ValueError, match=r"ambiguous.*'one/conv', 'two/conv'"):
         find(twins(), "conv")
     assert find(twins(), "two/conv").path == "two/conv"
 
 
 def test_exact_path_wins_over_names_inside():
     model = twins()
-    outer = layers.Conv2D(2, 1, name="conv")
+    outer = layers.Dense(2, name="conv")
     model.add(layers.Reshape((1, 1, 2)))
     model.add(outer)
     assert find(model, "conv").layer is outer
@@ -133,7 +131,7 @@ def test_layer_in_two_nested_models_is_found_by_both_paths():
     [("Conv2", "conv2"), ("trunk/conv3", "trunk/conv2"), ("convolution", "logits")],
 )
 def test_unknown_name_offers_near_names_or_the_last_layers(wrong, near):
-    with pytest.raises(ValueError, match="`layer`") as error:
+    with pytest.raises(ValueError, match=r"`layer`") as error:
         find(tiny_models.nested_image("trunk"), wrong)
     assert repr(wrong) in str(error.value)
     assert repr(near) in str(error.value)
@@ -141,7 +139,7 @@ def test_unknown_name_offers_near_names_or_the_last_layers(wrong, near):
 
 @pytest.mark.parametrize("wrong", [True, 1.0, None, keras.layers.Dense(2)], ids=repr)
 def test_what_is_no_layer_of_the_model_is_refused(wrong):
-    with pytest.raises(ValueError, match="`layer` must be a name, a path, an index or a layer"):
+    with pytest.raises(ValueError, match=r"`layer` must be a name, a path, an index or a layer"):
         find(tiny_models.model("image"), wrong)
 
 
@@ -197,7 +195,7 @@ def test_model_is_as_it_was_after_an_exception(error):
 
 def test_exception_in_the_block_is_not_hidden_by_the_count_of_calls():
     with (
-        pytest.raises(RuntimeError, match="mine"),
+        pytest.raises(RuntimeError, match=r"mine"),
         tap(find(tiny_models.model("image"), "conv1"), lambda output: output),
     ):
         raise RuntimeError("mine")
@@ -252,12 +250,12 @@ def test_call_says_which_of_several_calls():
         assert shapes.pop() == shape
         assert not shapes
     with (
-        pytest.raises(ValueError, match="`call` must say which call of 'shared'.*from 0 to 1"),
+        pytest.raises(ValueError, match=r"`call` must say which call of 'shared'.*from 0 to 1"),
         tap(place, record),
     ):
         run(model)
     with (
-        pytest.raises(ValueError, match="`call` must be less than 2.*Received: 2"),
+        pytest.raises(ValueError, match=r"`call` must be less than 2.*Received: 2"),
         tap(place, record, 2),
     ):
         run(model)
@@ -268,7 +266,7 @@ def test_tap_that_never_fires_raises():
     x = KINDS["table"].inputs(2)
     model.get_layer("hidden").quantize("int8")
     with (
-        pytest.raises(ValueError, match="`layer` must be called by the model. Received: 'hidden'"),
+        pytest.raises(ValueError, match=r"`layer` must be called by the model. Received: 'hidden'"),
         tap(find(model, "hidden"), lambda output: output),
     ):
         run(model, x)
@@ -307,13 +305,12 @@ FIRST, LAST = "channels_first", "channels_last"
     "layer",
     [
         lambda layout: layers.Conv2D(2, 3, padding="same", data_format=layout),
-        lambda layout: layers.DepthwiseConv2D(3, padding="same", data_format=layout),
         lambda layout: layers.AveragePooling2D(2, data_format=layout),
         lambda layout: layers.UpSampling2D(2, data_format=layout),
         lambda layout: layers.ZeroPadding2D(1, data_format=layout),
         lambda layout: layers.Resizing(4, 4, data_format=layout),
     ],
-    ids=["conv", "depthwise", "pooling", "upsampling", "padding", "resizing"],
+    ids=["conv", "pooling", "upsampling", "padding", "resizing"],
 )
 def test_layout_is_that_of_the_first_layer_that_has_one(layer, layout):
     model = stack(layers.Rescaling(2.0), layer(layout), layers.Flatten(), layers.Dense(2))
@@ -355,7 +352,7 @@ def test_two_layouts_raise_and_name_the_layers():
         layers.AveragePooling2D(2, data_format=LAST, name="a"),
         layers.AveragePooling2D(2, data_format=FIRST, name="b"),
     ]
-    with pytest.raises(ValueError, match="`data_format` must be given.*'a'.*'b'"):
+    with pytest.raises(ValueError, match=r"`data_format` must be given.*'a'.*'b'"):
         data_format(stack(*parts))
 
 
@@ -390,9 +387,15 @@ def test_bypassed_call_returns_what_went_in():
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_functions_come_back_after_an_exception(error):
     before = originals()
-    with pytest.raises(error), final_calls(bypass=0):
-        assert originals() != before
+    during = []
+
+    def fail():
+        during.append(originals())
         raise error
+
+    with pytest.raises(error), final_calls(bypass=0):
+        fail()
+    assert during[0] != before
     assert originals() == before
 
 
@@ -405,5 +408,3 @@ def test_calls_of_other_threads_are_not_listed():
         thread.join()
         assert calls == []
     assert_same(found[0].sum(-1), np.ones(1))
-
-

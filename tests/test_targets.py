@@ -8,13 +8,12 @@ from keras import ops
 import oracles
 import tiny_models
 import xai_core as xai
-from cases import GRADIENTS
+from cases import GRADIENTS, TARGETS
 from oracles import assert_same, differ
 from tiny_models import KINDS
 
 LINEAR = [pytest.param(case, id=case.name) for case in GRADIENTS]
-TARGETS = np.array([2, 0, 1])
-X = KINDS["image"].inputs(3)
+X = KINDS["image"].inputs()
 NAMES = ("cat", "dog", "bird")
 
 
@@ -22,18 +21,18 @@ def one_hot(targets):
     return np.eye(3, dtype="float32")[targets]
 
 
-def raw(twin="image", rows=3):
-    return oracles.logits(twin, oracles.inputs(twin, rows))
+def raw():
+    return oracles.logits("image", oracles.inputs("image"))
 
 
 @pytest.mark.parametrize("case", LINEAR)
 def test_one_class_holds_for_all_rows(case):
     explainer = case.on("image")
-    each = explainer(X, np.array([1, 1, 1]))
-    for same in (1, np.int64(1), np.array(1), [1, 1, 1], ops.convert_to_tensor([1, 1, 1])):
+    each = explainer(X, np.full(5, 1))
+    for same in (1, np.int64(1), np.array(1), [1] * 5, ops.convert_to_tensor([1] * 5)):
         explanation = explainer(X, same)
         assert_same(explanation.values, each.values)
-        assert explanation.targets.tolist() == [1, 1, 1]
+        assert explanation.targets.tolist() == [1] * 5
     assert_same(each.scores, raw()[:, 1])
 
 
@@ -51,8 +50,8 @@ def test_integers_are_rows_of_one_hot_weights(case):
     picked, weighted = explainer(X, TARGETS), explainer(X, one_hot(TARGETS))
     assert_same(weighted.values, picked.values)
     assert_same(weighted.scores, picked.scores)
-    assert picked.targets.shape == (3,)
-    assert weighted.targets.shape == (3, 3)
+    assert picked.targets.shape == (5,)
+    assert weighted.targets.shape == (5, 3)
 
 
 @pytest.mark.parametrize("case", LINEAR)
@@ -62,15 +61,15 @@ def test_contrast_is_the_difference_of_maps(case):
     contrast = explainer(X, one_hot(TARGETS) - one_hot(other))
     apart = explainer(X, TARGETS).values - explainer(X, other).values
     assert_same(contrast.values, apart)
-    assert_same(contrast.scores, raw()[range(3), TARGETS] - raw()[range(3), other])
+    assert_same(contrast.scores, raw()[range(5), TARGETS] - raw()[range(5), other])
 
 
 @pytest.mark.parametrize("case", LINEAR)
 def test_weights_scale_and_add_maps(case):
     explainer = case.on("image", **case.linear)
-    weights = np.random.default_rng(1).normal(size=(3, 3)).astype("float32")
+    weights = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
     maps = np.stack([explainer(X, k).values for k in range(3)], axis=1)
-    expected = (maps * weights.reshape(3, 3, *[1] * (maps.ndim - 2))).sum(1)
+    expected = (maps * weights.reshape(5, 3, *[1] * (maps.ndim - 2))).sum(1)
     explanation = explainer(X, weights)
     assert_same(explanation.values, expected)
     assert_same(explanation.scores, (raw() * weights).sum(1))
@@ -80,12 +79,12 @@ def test_weights_scale_and_add_maps(case):
 @pytest.mark.parametrize("case", LINEAR)
 def test_none_is_the_predicted_class(case):
     explainer, x = case.on("image"), KINDS["image"].inputs(5)
-    predicted = raw("image", 5).argmax(1)
+    predicted = raw().argmax(1)
     assert len(set(predicted)) > 1
     explanation = explainer(x)
     assert explanation.targets.tolist() == predicted.tolist()
     assert_same(explanation.values, explainer(x, predicted).values)
-    assert_same(explanation.scores, raw("image", 5).max(1))
+    assert_same(explanation.scores, raw().max(1))
 
 
 @pytest.mark.parametrize("case", LINEAR)
@@ -95,7 +94,7 @@ def test_class_name_is_its_column(case):
     expected = case.on("image")(X, 1)
     named = explainer(X, "dog")
     assert_same(named.values, expected.values)
-    assert named.targets.tolist() == [1, 1, 1]
+    assert named.targets.tolist() == [1] * 5
     assert named.class_names == NAMES
     assert "dog" in repr(named)
     each = explainer.explain_each(X, ["dog", 2])
@@ -227,7 +226,7 @@ def test_regression_of_one_column_needs_no_target():
 
 def test_regression_of_several_columns_takes_a_column_or_weights():
     explainer = xai.attributions.GradientInput(tiny_models.model("image"), operator="regression")
-    assert_same(explainer(X, TARGETS).scores, raw()[range(3), TARGETS])
+    assert_same(explainer(X, TARGETS).scores, raw()[range(5), TARGETS])
     assert differ(explainer(X, 0).values, explainer(X, 1).values)
     with pytest.raises(ValueError, match="`targets`"):
         explainer(X)

@@ -39,7 +39,7 @@ def number(
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"`{name}` must be a number. Received: {value!r}.")
     low = minimum is not None and value < minimum
-    high = maximum is not None and value > maximum
+    high = maximum is not None and float(value) > maximum
     if low or high or not math.isfinite(value):
         rule = "finite" if not (low or high) else f"within [{minimum}, {maximum}]"
         raise ValueError(f"`{name}` must be {rule}. Received: {value}.")

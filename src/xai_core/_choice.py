@@ -52,7 +52,7 @@ def import_keras(backend: str) -> None:
 
 def _from_file(path: Path) -> tuple[str, str]:
     named = _named_in(path)
-    if (named or _DEFAULT) != _DEFAULT:
+    if named and named != _DEFAULT:
         _require(named, f"named by {path}")
         return named, f"{path} names it."
     if _is_installed(_DEFAULT):

@@ -51,9 +51,11 @@ class _Memory:
 
     def interned(self, fingerprint: _Fingerprint) -> _Fingerprint:
         """The very object of last time where it is equal, for keys then compare by identity."""
-        if self.fingerprint != fingerprint:
-            self.fingerprint = fingerprint
-        return self.fingerprint
+        known = self.fingerprint
+        if known is not None and known == fingerprint:
+            return known
+        self.fingerprint = fingerprint
+        return fingerprint
 
 
 def _forget(key: int, dead: Any) -> None:

@@ -32,7 +32,7 @@ class Batch:
     leaves: tuple[Array, ...]
     structure: Any
     integers: tuple[bool, ...]
-    fingerprints: tuple[Array, ...]
+    fingerprints: tuple[Any, ...]
 
     def __len__(self) -> int:
         return len(self.leaves[0])
@@ -41,7 +41,7 @@ class Batch:
         """The leaves that are explained."""
         return [x for x, i in zip(self.leaves, self.integers, strict=True) if not i]
 
-    def float_fingerprints(self) -> list[Array]:
+    def float_fingerprints(self) -> list[Any]:
         """The fingerprints of the leaves that are explained."""
         return [x for x, i in zip(self.fingerprints, self.integers, strict=True) if not i]
 

@@ -36,10 +36,10 @@ class Request:
         Called with the number of model rows that were just computed.
     """
 
-    model: AbstractModel | None
-    engine: Engine | None
+    model: Any
+    engine: Any
     batch: _inputs.Batch
-    score: Score | None
+    score: Any
     targets: tuple[Array, ...]
     advance: Callable[[int], None] = lambda rows: None
 

@@ -136,7 +136,7 @@ class _Ending(NamedTuple):
 
     shape: tuple[int, ...]
     kind: str | None
-    index: int | None
+    position: int | None
     row: Array | None
     quantized: bool
     notes: tuple[str, ...]
@@ -199,9 +199,9 @@ def _ending(engine: Engine, batch: Batch) -> _Ending:
             f"{', '.join(str(leaf.shape) for leaf in batch.leaves)}, for which one row of the "
             f"model raised: {error}"
         ) from error
-    kind, index = seen[-1] if seen else (None, None)
+    kind, position = seen[-1] if seen else (None, None)
     row = None if model.shows_final_calls else _backend.to_host(outputs)
-    return _Ending(tuple(outputs.shape), kind, index, row, model.ends_quantized(), notes)
+    return _Ending(tuple(outputs.shape), kind, position, row, model.ends_quantized(), notes)
 
 
 def _with_row(engine: Engine, batch: Batch, ending: _Ending) -> _Ending:
@@ -228,14 +228,14 @@ def _is_distribution(ending: _Ending) -> bool:
 def _logits(ending: _Ending, kind: str | None) -> Head:
     if kind is None:
         return Head(ending.shape, None, None, False, ending.notes)
-    if ending.index is None or ending.quantized:
+    if ending.position is None or ending.quantized:
         reason = "its last layer is quantized" if ending.quantized else "no softmax call ends it"
         raise ValueError(
             '`output="logits"` needs a model whose softmax or sigmoid can be left out. Received: '
             f"a model that returns probabilities, but {reason}. "
             'Explain `output="raw"`, or give a model that ends in logits.'
         )
-    return Head(ending.shape, ending.index, None, False, ending.notes)
+    return Head(ending.shape, ending.position, None, False, ending.notes)
 
 
 def _check_activation(ending: _Ending, kind: str | None, output: str) -> None:

@@ -65,7 +65,7 @@ def reduce_channels(maps: Tensor, reducer: Any, axis: int) -> Tensor:
     """
     if reducer is None:
         return maps
-    reduced = (reducer if callable(reducer) else REDUCERS[reducer])(maps, axis=axis)
+    reduced: Any = (reducer if callable(reducer) else REDUCERS[reducer])(maps, axis=axis)
     wanted = [size for k, size in enumerate(maps.shape) if k != axis]
     if list(reduced.shape)[1:] != wanted[1:]:
         raise ValueError(

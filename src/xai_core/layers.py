@@ -174,7 +174,7 @@ def shadow(layers: dict[int, Any], hook: Callable[[Any, Any, int], Any]) -> Iter
             index += 1
             return hook(layer, output, index)
 
-        call.is_tap = True  # so that fingerprints of other threads leave it out
+        vars(call)["is_tap"] = True  # so that fingerprints of other threads leave it out
         return call
 
     with _LOCK:

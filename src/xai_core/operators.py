@@ -95,7 +95,8 @@ def as_columns(outputs: Tensor) -> Tensor:
 def _weighted(outputs: Tensor, targets: Tensor) -> Tensor:
     if len(targets.shape) == 2:
         return ops.sum(outputs * ops.cast(targets, outputs.dtype), axis=-1)
-    return ops.take_along_axis(outputs, targets[:, None], axis=1)[:, 0]
+    chosen: Any = ops.take_along_axis(outputs, targets[:, None], axis=1)
+    return chosen[:, 0]
 
 
 _OPERATORS: dict[Tasks, Operator] = {

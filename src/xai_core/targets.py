@@ -104,11 +104,17 @@ def _indices_of_names(array: Array, names: Sequence[str] | None) -> Array:
             "Pass wrap(model, class_names=[...]) or use indices."
         )
     known = {name: k for k, name in enumerate(names)}
-    for name in array.ravel():
-        if str(name) not in known:
+    for name in map(str, array.ravel()):
+        if name not in known:
             raise ValueError(
-                f"`targets` must be names of classes. Received: {str(name)!r}."
+                f"`targets` must be names of classes. Received: {name!r}."
                 f"{_checks.near(name, known)}"
+            )
+        if names.count(name) > 1:
+            bearers = [k for k, other in enumerate(names) if other == name]
+            raise ValueError(
+                f"`targets` must name one class. Received: {name!r}, the name of the classes "
+                f"{bearers}. Use an index."
             )
     return np.array([known[str(name)] for name in array.ravel()]).reshape(array.shape)
 

@@ -13,15 +13,15 @@ import xai_core as xai
 from cases import BY_NAME, EACH, GRADIENTS, PAIRS, TARGETS
 from model_state import draws, framework_state, outputs, traces_left, weights
 from oracles import assert_same
-from tiny_models import BACKEND, KINDS
+from tiny_models import KINDS
 
 
 @pytest.mark.parametrize(("case", "kind"), PAIRS)
 def test_inputs_and_model_are_untouched(case, kind):
-    model = tiny_models.fresh(kind.name)
+    model = tiny_models.model(kind.name)
     x, targets = kind.inputs(), TARGETS.copy()
     before = x.tobytes(), weights(model), outputs(model, x), traces_left(model)
-    case.build(model, batch_size=2)(x, targets)
+    case.build(model)(x, targets)
     assert x.tobytes() == before[0]
     assert targets.tolist() == TARGETS.tolist()
     for old, new in zip(before[1], weights(model), strict=True):
@@ -51,21 +51,24 @@ INTERRUPTED = [
 ]
 
 
-@pytest.mark.parametrize("at", [0, 1])
-@pytest.mark.parametrize("exception", [RuntimeError("broken"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    ("exception", "at"),
+    [(RuntimeError, 0), (RuntimeError, 1), (KeyboardInterrupt, 0), (KeyboardInterrupt, 1)],
+)
 @pytest.mark.parametrize(("case", "kind"), INTERRUPTED)
 def test_exception_inside_leaves_everything_as_it_was(case, kind, exception, at):
-    model, x = tiny_models.fresh(kind.name), kind.inputs()
+    model, x = tiny_models.model(kind.name), kind.inputs()
+    expected = case.build(model)(x, TARGETS).values
     before = weights(model), outputs(model, x), traces_left(model), framework_state()
     broken = case.build(model, operator=failing(exception, at), batch_size=2)
-    with pytest.raises(type(exception)):
+    with pytest.raises(exception):
         broken(x, TARGETS)
     assert framework_state() == before[3]
     assert traces_left(model) == before[2]
     for old, new in zip(before[0], weights(model), strict=True):
         assert old.tobytes() == new.tobytes()
     assert outputs(model, x).tobytes() == before[1].tobytes()
-    assert_same(case.build(model)(x, TARGETS).values, case.on(kind.name)(x, TARGETS).values)
+    assert np.array_equal(case.build(model)(x, TARGETS).values, expected)
 
 
 @pytest.mark.parametrize("name", ["Saliency", "IntegratedGradients"])
@@ -74,17 +77,20 @@ def test_interrupt_in_the_middle_of_the_loop_leaves_everything_as_it_was(name):
     x = kind.inputs()
     expected = BY_NAME[name].build(model, batch_size=1)(x, TARGETS).values
     before = weights(model), traces_left(model), framework_state()
-    # Hours of work, so that the interrupt surely comes in the loop.
-    endless = {"steps": 10_000_000} if name == "IntegratedGradients" else {}
-    rows = x if endless else np.repeat(x, 1_000_000, axis=0)
+    # Minutes of work, so that the interrupt surely comes in the loop.
+    endless = {"steps": 500_000, "rule": "trapezoid"} if name == "IntegratedGradients" else {}
+    rows = x if endless else np.repeat(x, 40_000, axis=0)
     explainer = BY_NAME[name].build(model, batch_size=1, **endless)
     timer = threading.Timer(1.0, _thread.interrupt_main)
     timer.start()
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        explainer(rows, 1)
-    assert time.monotonic() - start < 30
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            explainer(rows, 1)
+    finally:
+        timer.cancel()
+        timer.join()
+    assert 1.0 <= time.monotonic() - start < 60
     assert (traces_left(model), framework_state()) == before[1:]
     assert [w.tobytes() for w in weights(model)] == [w.tobytes() for w in before[0]]
     assert_same(BY_NAME[name].build(model, batch_size=1)(x, TARGETS).values, expected)
@@ -99,17 +105,3 @@ def test_global_random_state_and_configuration_are_untouched(case):
     case.on("image")(kind.inputs(), TARGETS)
     assert draws() == expected
     assert framework_state() == before
-
-
-@pytest.mark.parametrize("case", EACH if BACKEND == "torch" else [])
-@pytest.mark.parametrize("name", ["image", "torch_image"])
-@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
-def test_works_inside_torch_modes_without_gradients(case, name, mode):
-    import torch
-
-    x = KINDS[name].inputs()
-    expected = case.on(name)(x, TARGETS).values
-    with getattr(torch, mode)():
-        assert_same(case.on(name)(x, TARGETS).values, expected)
-        given = torch.tensor(x)
-        assert_same(case.on(name)(given, TARGETS).values, expected)

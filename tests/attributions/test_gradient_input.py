@@ -5,11 +5,11 @@ import pytest
 
 import oracles
 import tiny_models
+from cases import TARGETS
 from oracles import assert_same
 from tiny_models import FORMS, KINDS
 from xai_core.attributions import GradientInput
 
-TARGETS = np.array([2, 0, 1])
 SMOOTH = [kind for kind in KINDS.values() if kind.name != "shared"]
 
 
@@ -27,13 +27,13 @@ def test_product_model_counts_the_score_three_times(form):
 
 @pytest.mark.parametrize("kind", SMOOTH, ids=lambda kind: kind.name)
 def test_equals_the_oracle(kind):
-    x = oracles.inputs(kind.twin, 3)
+    x = oracles.inputs(kind.twin)
     product = oracles.gradient(oracles.score(kind.twin, TARGETS), x) * x
     for reducer in ("sum", "abs_max") if kind.rank == 4 else (None,):
         explainer = GradientInput(
             tiny_models.model(kind.name), **({"reducer": reducer} if reducer else {})
         )
-        values = explainer(kind.inputs(3), TARGETS).values
+        values = explainer(kind.inputs(), TARGETS).values
         assert_same(values, kind.layout(oracles.reduce(product, reducer)))
 
 
@@ -46,7 +46,7 @@ def test_callable_reducer_gets_the_unreduced_map():
         shapes.append(tuple(maps.shape)[-3:])
         return ops.max(maps, axis=axis) - ops.min(maps, axis=axis)
 
-    x = kind.inputs(3)
+    x = kind.inputs()
     product = oracles.gradient(oracles.score("image", TARGETS), x) * x
     explanation = GradientInput(tiny_models.model("image"), reducer=spread)(x, TARGETS)
     assert_same(explanation.values, np.ptp(product, axis=-1, keepdims=True))

@@ -8,11 +8,11 @@ import pytest
 import oracles
 import tiny_models
 import xai_core as xai
+from cases import TARGETS
 from oracles import assert_same, differ
 from tiny_models import FORMS, KINDS
 from xai_core.attributions import IntegratedGradients
 
-TARGETS = np.array([2, 0, 1])
 SMOOTH = [kind for kind in KINDS.values() if kind.name != "shared"]
 RULES = ("trapezoid", "gauss_legendre")
 # Few steps on purpose: what the warning says has tests of its own below.
@@ -20,7 +20,7 @@ SILENT = pytest.mark.filterwarnings("ignore::xai_core.ExplanationWarning")
 
 
 def logit(kind, x):
-    return oracles.logits(kind.twin, x)[np.arange(len(x)), TARGETS[: len(x)]]
+    return oracles.logits(kind.twin, x)[np.arange(len(x)), TARGETS]
 
 
 # --- closed forms -------------------------------------------------------------------------------
@@ -76,19 +76,19 @@ def test_product_model(form, rule, expected):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", SMOOTH, ids=lambda kind: kind.name)
 def test_equals_the_dense_sum(kind, rule):
-    x = oracles.inputs(kind.twin, 3)
+    x = oracles.inputs(kind.twin)
     expected = oracles.integrated_gradients(
         oracles.score(kind.twin, TARGETS), x, baseline=0.25, steps=7, rule=rule
     )
     explainer = IntegratedGradients(
         tiny_models.model(kind.name), steps=7, rule=rule, baseline=0.25, batch_size=5
     )
-    explanation = explainer(kind.inputs(3), TARGETS)
+    explanation = explainer(kind.inputs(), TARGETS)
     assert_same(explanation.values, kind.layout(oracles.reduce(expected, "sum")))
     start = logit(kind, np.full_like(x, 0.25))
     assert_same(explanation.scores, logit(kind, x))
     assert_same(explanation.base_values, start)
-    gap = expected.reshape(3, -1).sum(1) - (logit(kind, x) - start)
+    gap = expected.reshape(5, -1).sum(1) - (logit(kind, x) - start)
     np.testing.assert_allclose(explanation.completeness_gap, gap, atol=3e-6)
 
 
@@ -96,7 +96,7 @@ def test_fifty_steps_and_baseline_zero_are_the_defaults():
     explainer = IntegratedGradients(tiny_models.model("table"))
     assert (explainer.steps, explainer.baseline, explainer.reducer) == (50, 0.0, "sum")
     assert explainer.rule in RULES
-    x = oracles.inputs("table", 3)
+    x = oracles.inputs("table")
     expected = oracles.integrated_gradients(
         oracles.score("table", TARGETS), x, steps=50, rule=explainer.rule
     )
@@ -104,7 +104,7 @@ def test_fifty_steps_and_baseline_zero_are_the_defaults():
 
 
 def test_several_inputs_are_complete_together():
-    given = tiny_models.several_input_rows(3)
+    given = tiny_models.several_input_rows()
     explanations = IntegratedGradients(tiny_models.several_inputs(), rule="gauss_legendre")(
         given, TARGETS
     )
@@ -116,7 +116,7 @@ def test_several_inputs_are_complete_together():
 
 
 def test_predicted_class_is_that_of_the_input_not_of_the_path():
-    x = oracles.inputs("table", 3)
+    x = oracles.inputs("table")
     explainer = IntegratedGradients(tiny_models.model("table"), baseline=-x, steps=8)
     explanation = explainer(x)
     predicted = oracles.logits("table", x).argmax(1)
@@ -131,17 +131,17 @@ def test_predicted_class_is_that_of_the_input_not_of_the_path():
 # --- baselines ----------------------------------------------------------------------------------
 
 
-def explained(kind, baseline, rows=3):
+def explained(kind, baseline):
     explainer = IntegratedGradients(
         tiny_models.model(kind.name), baseline=baseline, steps=6, rule="gauss_legendre"
     )
-    return explainer(kind.inputs(rows), TARGETS[:rows])
+    return explainer(kind.inputs(), TARGETS)
 
 
-def dense(kind, baseline, rows=3):
+def dense(kind, baseline):
     """The oracle for a baseline given as a channels-last array or number."""
-    x = oracles.inputs(kind.twin, rows)
-    scores = oracles.score(kind.twin, TARGETS[:rows])
+    x = oracles.inputs(kind.twin)
+    scores = oracles.score(kind.twin, TARGETS)
     path = oracles.integrated_gradients(scores, x, baseline, steps=6, rule="gauss_legendre")
     return oracles.reduce(path, "sum")
 
@@ -149,7 +149,7 @@ def dense(kind, baseline, rows=3):
 def assert_baseline(kind, given, meant):
     explanation = explained(kind, given)
     assert_same(explanation.values, kind.layout(dense(kind, meant)))
-    full = np.broadcast_to(meant, oracles.inputs(kind.twin, 3).shape)
+    full = np.broadcast_to(meant, oracles.inputs(kind.twin).shape)
     assert_same(explanation.base_values, logit(kind, full))
 
 
@@ -168,20 +168,20 @@ def test_baseline_of_one_sample_is_shared(kind):
 
 @pytest.mark.parametrize("kind", ARRAYS, ids=lambda kind: kind.name)
 def test_baseline_with_batch_axis_belongs_to_the_samples(kind):
-    each = oracles.inputs(kind.twin, 3, seed=9)
+    each = oracles.inputs(kind.twin, 5, seed=9)
     assert_baseline(kind, kind.layout(each), each)
 
 
 @pytest.mark.parametrize("kind", ARRAYS, ids=lambda kind: kind.name)
 def test_callable_baseline_gets_the_inputs(kind):
-    assert_baseline(kind, lambda x: -0.5 * x, -0.5 * oracles.inputs(kind.twin, 3).astype(float))
+    assert_baseline(kind, lambda x: -0.5 * x, -0.5 * oracles.inputs(kind.twin).astype(float))
 
 
 @pytest.mark.parametrize(
     "kind", [kind for kind in ARRAYS if kind.rank > 2], ids=lambda kind: kind.name
 )
 def test_mean_baseline_is_per_sample_and_channel_over_positions(kind):
-    x = oracles.inputs(kind.twin, 3).astype(float)
+    x = oracles.inputs(kind.twin).astype(float)
     assert_baseline(kind, "mean", x.mean(axis=tuple(range(1, x.ndim - 1)), keepdims=True))
 
 
@@ -190,14 +190,14 @@ def test_mean_baseline_is_per_sample_and_channel_over_positions(kind):
     "kind", [kind for kind in ARRAYS if kind.rank == 4], ids=lambda kind: kind.name
 )
 def test_blur_baseline_keeps_flat_images_and_smooths_others(kind):
-    flat = kind.layout(np.full((3, 7, 10, 2), 0.7, "float32"))
+    flat = kind.layout(np.full((5, 7, 10, 2), 0.7, "float32"))
     explainer = IntegratedGradients(tiny_models.model(kind.name), baseline="blur", steps=6)
     same = explainer(flat, TARGETS)
     np.testing.assert_allclose(same.values, 0, atol=1e-6)
     assert_same(same.base_values, same.scores)
-    explanation = explainer(kind.inputs(3), TARGETS)
+    explanation = explainer(kind.inputs(), TARGETS)
     assert differ(explanation.values, explained(kind, 0.0).values)
-    total = explanation.values.reshape(3, -1).sum(1)
+    total = explanation.values.reshape(5, -1).sum(1)
     np.testing.assert_allclose(
         total - explanation.completeness_gap,
         explanation.scores - explanation.base_values,
@@ -206,7 +206,7 @@ def test_blur_baseline_keeps_flat_images_and_smooths_others(kind):
 
 
 def test_blur_baseline_does_not_mix_channels():
-    x = np.zeros((3, 7, 10, 2), "float32")
+    x = np.zeros((5, 7, 10, 2), "float32")
     x[:, 3, 5, 0] = 1.0
     explainer = IntegratedGradients(
         tiny_models.model("image"), baseline="blur", steps=6, reducer=None
@@ -222,10 +222,10 @@ def test_list_of_baselines_is_averaged(kind):
     explanation = explained(kind, [0.0, 0.5, kind.layout(one)[0], lambda x: 0 * x - 1])
     parts = [dense(kind, meant) for meant in (0.0, 0.5, one, -1.0)]
     assert_same(explanation.values, kind.layout(np.mean(parts, axis=0)))
-    x = oracles.inputs(kind.twin, 3)
+    x = oracles.inputs(kind.twin)
     starts = [logit(kind, np.broadcast_to(meant, x.shape)) for meant in (0.0, 0.5, one, -1.0)]
     assert_same(explanation.base_values, np.mean(starts, axis=0))
-    gap = kind.layout(explanation.values).reshape(3, -1).sum(1) - (
+    gap = kind.layout(explanation.values).reshape(5, -1).sum(1) - (
         logit(kind, x) - np.mean(starts, axis=0)
     )
     np.testing.assert_allclose(explanation.completeness_gap, gap, atol=3e-6)

@@ -7,7 +7,7 @@ import pytest
 
 import tiny_models
 import xai_core as xai
-from tiny_models import BACKEND, KINDS
+from tiny_models import KINDS
 from xai_core.attributions import RandomMap
 
 STORED = [0.148007512, 0.00183451176, 0.426359475, 0.396133959, 0.869745731, 0.897489846]
@@ -98,10 +98,3 @@ def test_scores_of_the_model_are_told():
 def test_grid_that_does_not_fit_is_refused(grid):
     with pytest.raises(ValueError, match="`grid_size`"):
         RandomMap(tiny_models.model("image"), grid_size=grid)(KINDS["image"].inputs(1))
-
-
-@pytest.mark.parametrize("name", ["torch_image"] if BACKEND == "torch" else [])
-def test_torch_modules_get_the_numbers_of_the_same_bytes(name):
-    x = KINDS[name].inputs(2)
-    values = RandomMap(tiny_models.model(name))(x).values
-    assert np.array_equal(values, RandomMap(tiny_models.model("channels_first"))(x).values)

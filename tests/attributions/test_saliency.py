@@ -5,16 +5,16 @@ import pytest
 
 import oracles
 import tiny_models
+from cases import TARGETS
 from oracles import assert_same
 from tiny_models import FORMS, KINDS
 from xai_core.attributions import Saliency
 
-TARGETS = np.array([2, 0, 1])
 SMOOTH = [kind for kind in KINDS.values() if kind.name != "shared"]
 
 
-def expected(kind, rows=3):
-    return oracles.gradient(oracles.score(kind.twin, TARGETS), oracles.inputs(kind.twin, rows))
+def expected(kind):
+    return oracles.gradient(oracles.score(kind.twin, TARGETS), oracles.inputs(kind.twin))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -36,11 +36,11 @@ def test_product_model(form):
 
 @pytest.mark.parametrize("kind", SMOOTH, ids=lambda kind: kind.name)
 def test_equals_the_oracle(kind):
-    explanation = Saliency(tiny_models.model(kind.name))(kind.inputs(3), TARGETS)
+    explanation = Saliency(tiny_models.model(kind.name))(kind.inputs(), TARGETS)
     assert_same(explanation.values, kind.layout(oracles.reduce(np.abs(expected(kind)), "max")))
     assert_same(
         explanation.scores,
-        oracles.logits(kind.twin, oracles.inputs(kind.twin, 3))[range(3), TARGETS],
+        oracles.logits(kind.twin, oracles.inputs(kind.twin))[range(5), TARGETS],
     )
 
 
@@ -53,20 +53,20 @@ def test_every_reducer(name, reducer, absolute):
     gradient = expected(kind)
     gradient = np.abs(gradient) if absolute else gradient
     assert_same(
-        explainer(kind.inputs(3), TARGETS).values, kind.layout(oracles.reduce(gradient, reducer))
+        explainer(kind.inputs(), TARGETS).values, kind.layout(oracles.reduce(gradient, reducer))
     )
 
 
 @pytest.mark.parametrize("name", ["table", "series"])
 def test_tables_and_series_keep_their_features(name):
     kind = KINDS[name]
-    explanation = Saliency(tiny_models.model(name), absolute=False)(kind.inputs(3), TARGETS)
+    explanation = Saliency(tiny_models.model(name), absolute=False)(kind.inputs(), TARGETS)
     assert_same(explanation.values, expected(kind))
 
 
 def test_one_channel_is_reduced_to_itself():
     kind = KINDS["gray"]
-    model, x = tiny_models.model("gray"), kind.inputs(3)
+    model, x = tiny_models.model("gray"), kind.inputs()
     for reducer in ("max", "mean", "sum", None):
         explanation = Saliency(model, absolute=False, reducer=reducer)(x, TARGETS)
         assert_same(explanation.values, expected(kind))
@@ -74,20 +74,20 @@ def test_one_channel_is_reduced_to_itself():
 
 def test_nested_images():
     kind = KINDS["image"]
-    explanation = Saliency(tiny_models.nested_image())(kind.inputs(3), TARGETS)
+    explanation = Saliency(tiny_models.nested_image())(kind.inputs(), TARGETS)
     assert_same(explanation.values, oracles.reduce(np.abs(expected(kind)), "max"))
 
 
 @pytest.mark.parametrize("structure", ["dict", "tuple"])
 def test_several_inputs_give_one_explanation_per_float_input(structure):
     model = tiny_models.several_inputs(structure)
-    given = tiny_models.several_input_rows(3, structure)
+    given = tiny_models.several_input_rows(5, structure)
     explanations = Saliency(model, absolute=False)(given, TARGETS)
     keys = ("table", "series", "word") if structure == "dict" else (0, 1, 2)
     assert type(explanations) is type(given)
     assert len(explanations) == 3
     assert explanations[keys[2]] is None
-    for key, shape in zip(keys, [(3, 4), (3, 5, 2)], strict=False):
+    for key, shape in zip(keys, [(5, 4), (5, 5, 2)], strict=False):
         assert explanations[key].values.shape == shape
     # Central differences of the float32 model itself: only the order of magnitude of 1e-3 is sure.
     for key in keys[:2]:
@@ -105,4 +105,4 @@ def scores_at(model, given, key, step):
     moved = dict(given) if isinstance(given, dict) else list(given)
     moved[key] = moved[key] + step
     out = model(moved if isinstance(given, dict) else tuple(moved), training=False)
-    return ops.convert_to_numpy(ops.stop_gradient(out))[range(3), TARGETS]
+    return ops.convert_to_numpy(ops.stop_gradient(out))[range(5), TARGETS]

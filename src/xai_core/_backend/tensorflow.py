@@ -1,6 +1,7 @@
 """The shim on TensorFlow: graphs without autograph, one trace for every number of rows."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import tensorflow as tf
 EAGER = False
 FIXED_SHAPES = False
 STATE_AS_ARGUMENT = False
+
+_ZERO = tf.UnconnectedGradients.ZERO
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +27,10 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = tf.nest.map_structure(spec, arguments)
         key = repr(specs)
         if key not in traces:
-            traces[key] = tf.function(function, input_signature=specs, autograph=False)
+            # TensorFlow warns of retracing when it meets the same code object often; every step
+            # has this one, but a partial has none.
+            own = functools.partial(function)
+            traces[key] = tf.function(own, input_signature=specs, autograph=False)
         return traces[key](*arguments)
 
     return call
@@ -78,7 +84,7 @@ def value_and_grad(
         columns = _columns(scores)
 
     def gradient(column: Any) -> Any:
-        found = iter(tape.gradient(column, floats, unconnected_gradients="zero"))
+        found = iter(tape.gradient(column, floats, unconnected_gradients=_ZERO))
         gradients = tf.nest.map_structure(
             lambda leaf: next(found) if leaf.dtype.is_floating else None, x
         )
@@ -107,7 +113,7 @@ def activation_and_grad(
         with tap(watch):
             scores, aux = function(x)
         columns = _columns(scores)
-    gradients = [tape.gradient(column, seen[0], unconnected_gradients="zero") for column in columns]
+    gradients = [tape.gradient(column, seen[0], unconnected_gradients=_ZERO) for column in columns]
     return (scores, aux), seen[0], _stacked(scores, gradients)
 
 

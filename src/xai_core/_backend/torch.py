@@ -146,7 +146,8 @@ def to_device(array: np.ndarray, device: Any = None) -> Any:
 
 
 def _default_device() -> Any:
-    return keras.ops.convert_to_tensor(0.0).device
+    placed: Any = keras.ops.convert_to_tensor(0.0)
+    return placed.device
 
 
 def to_host(tensor: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from keras import ops
@@ -13,6 +14,7 @@ from xai_core import _checks, _request, _scoring, operators
 from xai_core._request import Group, Request
 from xai_core.attributions import running
 from xai_core.attributions.running import Maps
+from xai_core.typing import Operator
 from xai_core.wrappers import wrap
 
 
@@ -44,20 +46,28 @@ class AbstractExplainer(abc.ABC):
     progress: bool | None = None
 
     requires: ClassVar[str] = "gradients"
-    signed: ClassVar[bool] = True
     uses_targets: ClassVar[bool] = True
     source: ClassVar[str]
+    signed = True  # not annotated, for class activation maps have a field of this name
 
     def __post_init__(self) -> None:
         """Check every field that needs no input."""
-        needed = self.model is not None or self.requires != "nothing"
-        object.__setattr__(self, "_model", wrap(self.model) if needed else None)
-        object.__setattr__(self, "_operator", operators.get(self.operator))
+        _ = self._model, self._operator  # read once, which checks them
         _checks.choice("output", self.output, _scoring.OUTPUTS)
         _checks.integer("batch_size", self.batch_size, minimum=1)
         if self.progress is not None:
             _checks.flag("progress", self.progress)
         self._check_fields()
+
+    @cached_property
+    def _model(self) -> Any:
+        """The wrapped model; None for a method that needs none and was given none."""
+        needed = self.model is not None or self.requires != "nothing"
+        return wrap(self.model) if needed else None
+
+    @cached_property
+    def _operator(self) -> Operator:
+        return operators.get(self.operator)
 
     @abc.abstractmethod
     def _check_fields(self) -> None:

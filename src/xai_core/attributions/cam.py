@@ -104,7 +104,7 @@ class AbstractCAM(AbstractExplainer):
         key = ("automatic layer", request.score.key(), shape)
         known = request.engine.recalled(key)
         tried = [known] if known else candidates(request)[:TRIED]
-        first = None
+        first: Any = None
         for path, call in tried:
             maps = self._at(group, path, call)
             if _backend.to_host(maps.slope)[: len(group)].any():
@@ -207,8 +207,9 @@ def _cam_step(
     axes = tuple(axis + 1 for axis in images.spatial_axes(rank, inside))
     channels = images.channel_axis(rank, inside) + 1
     dtype = "float64" if "float64" in str(gradients.dtype) else "float32"
-    activations, gradients = ops.cast(activations, dtype), ops.cast(gradients, dtype)
-    maps = map_of(activations[:, None], gradients, axes, channels)
+    gradients = ops.cast(gradients, dtype)
+    activations = ops.expand_dims(ops.cast(activations, dtype), 1)
+    maps = map_of(activations, gradients, axes, channels)
     maps = maps if signed else ops.relu(maps)
     maps = ops.moveaxis(maps, channels, images.channel_axis(rank, outside) + 1)
     maps = images.resize(maps, size, [axis + 1 for axis in images.spatial_axes(rank, outside)])

@@ -165,6 +165,11 @@ def quadrature(rule: str, steps: int) -> tuple[Array, Array]:
     return np.linspace(0, 1, steps), weights
 
 
+def _rows(tensor: Tensor) -> Any:
+    shape: Any = ops.shape(tensor)
+    return shape[0]
+
+
 def _zeros(x: Tensor, targets: int) -> Tensor:
     dtype = "float64" if "float64" in str(x.dtype) else "float32"
     return ops.zeros((x.shape[0], targets, *x.shape[1:]), dtype)
@@ -204,7 +209,7 @@ def _path_step(
         lambda x: score(x, kept, own), points, finish=finish, has_aux=True
     )
     return tuple(
-        total + ops.segment_sum(part, sample, num_segments=ops.shape(total)[0])
+        total + ops.segment_sum(part, sample, num_segments=_rows(total))
         for total, part in zip(totals, found, strict=True)
     )
 
@@ -213,8 +218,9 @@ def _end_step(
     score: Any, totals: Any, scores: Tensor, base: Tensor, *, reducer: Any, axes: Any
 ) -> Any:
     del score
-    sums = [ops.sum(total, axis=tuple(range(2, len(total.shape)))) for total in totals]
-    gap = sum(sums[1:], sums[0]) - (ops.cast(scores, sums[0].dtype) - base)
+    rest: Any = base - scores
+    for total in totals:
+        rest = rest + ops.sum(total, axis=tuple(range(2, len(total.shape))))
     # The totals have an axis of targets in front of the channels.
     shifted = tuple(None if axis is None else axis + 1 for axis in axes)
-    return reduce_all(totals, reducer, shifted), gap
+    return reduce_all(totals, reducer, shifted), rest

@@ -36,7 +36,7 @@ def described(value: Any) -> Any:
         return {str(key): described(item) for key, item in value.items()}
     if hasattr(value, "shape"):
         array = np.ascontiguousarray(host(value))
-        return {"shape": list(array.shape), "crc32": zlib.crc32(array)}
+        return {"shape": list(array.shape), "crc32": zlib.crc32(array.tobytes())}
     return getattr(value, "__qualname__", None) or getattr(value, "name", type(value).__name__)
 
 

@@ -62,7 +62,7 @@ class RandomMap(AbstractExplainer):
     seed: int = 0
 
     requires: ClassVar[str] = "nothing"
-    signed: ClassVar[bool] = False
+    signed = False
     uses_targets: ClassVar[bool] = False
     source: ClassVar[str] = (
         "control of Adebayo et al., 2018, Sanity Checks for Saliency Maps, "

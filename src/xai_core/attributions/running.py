@@ -33,12 +33,12 @@ class Maps(NamedTuple):
     """
 
     values: tuple[Tensor, ...]
-    scores: Tensor | None
+    scores: Any
     targets: tuple[Tensor, ...]
     facts: dict[str, Tensor]
     layer: str | None = None
     notes: tuple[str, ...] = ()
-    slope: Tensor | None = None
+    slope: Any = None
 
 
 def groups(explainer: Any, request: Request, reduced: bool) -> Iterator[Maps]:

@@ -50,7 +50,7 @@ class Saliency(AbstractGradient):
     reducer: str | Callable[..., Any] | None = "max"
     absolute: bool = True
 
-    signed: ClassVar[bool] = False
+    signed = False
     source: ClassVar[str] = (
         "Simonyan et al., 2013, Deep Inside Convolutional Networks, https://arxiv.org/abs/1312.6034"
     )

@@ -58,7 +58,9 @@ def _status(known: Any, unknown: list[str]) -> int:
     """Run the command; what the user can mend is one line on stderr."""
     try:
         command = importlib.import_module(f"{__name__}.{known.command}")
-        return command.run(known, unknown) if known.takes_more else command.run(known)
+        status = command.run(known, unknown) if known.takes_more else command.run(known)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:

@@ -32,10 +32,11 @@ def command_line() -> argparse.ArgumentParser:
         prog=NAME, description="Explain what Keras models predict.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {xai_core.__version__}")
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     parser.set_defaults(takes_more=False)
     demo = commands.add_parser(
         "demo",
+        allow_abbrev=False,
         help="train a small network and explain it with every method",
         description="Train a small CNN on scikit-learn's digits, explain held-out images with "
         "every method, and draw a picture. Needs no download and takes less than a minute.",
@@ -96,10 +97,10 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
         "--class-names",
         type=Path,
         metavar="FILE",
-        help="JSON: a list of names, or {index: name}",
+        help="JSON: a list of names, or {index: name}; synonyms after a comma are left out",
     )
     parser.add_argument(
-        "--top", type=int, default=1, metavar="K", help="also print the K largest outputs"
+        "--top", type=int, default=1, metavar="K", help="also print the K largest raw outputs"
     )
     parser.add_argument(
         "--size",

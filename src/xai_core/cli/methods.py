@@ -49,6 +49,6 @@ def _print_options(name: str) -> None:
     print(f"Source: {method.source}\n")
     rows = [("option", "default", "")]
     for option, one in options.option_fields(method).items():
-        shown = options.shown_default(one), options.description(method, one.name)
-        rows.append((option, *shown))
+        typed = option.replace("--", "--[no-]", 1) if options.is_flag(one) else option
+        rows.append((typed, options.shown_default(one), options.description(method, one.name)))
     print_table(rows)

@@ -14,6 +14,8 @@ from xai_core import _checks, attributions
 RENAMED = {"output": "model-output"}
 """Fields whose option has another name, since `explain` has an option of that name."""
 
+_PARAMETERS = re.compile(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.M | re.S)
+_PARAMETER = re.compile(r"^(\S[^\n]*)\n((?: +\S[^\n]*\n?|\n)*)", re.M)
 _TAKEN = "as for every explainer"
 
 
@@ -28,11 +30,17 @@ def method_named(name: str) -> Any:
 
 
 def option_fields(method: Any) -> dict[str, dataclasses.Field]:
-    """Return the fields that are options, by the option's name; the inherited ones come last."""
-    fields = [one for one in dataclasses.fields(method) if one.name != "model"]
-    inherited = {one.name for base in method.__mro__[1:] for one in _fields(base)}
-    ordered = sorted(fields, key=lambda one: one.name in inherited)
-    return {f"--{RENAMED.get(one.name, one.name).replace('_', '-')}": one for one in ordered}
+    """Return the fields that are options, by the option's name; those that all have come last."""
+    root = [cls for cls in method.__mro__ if dataclasses.is_dataclass(cls)][-1]
+    shared = {one.name for one in dataclasses.fields(root)}
+    fields = [one for one in dataclasses.fields(method) if one.init and one.name != "model"]
+    fields.sort(key=lambda one: one.name in shared)
+    return {f"--{RENAMED.get(one.name, one.name).replace('_', '-')}": one for one in fields}
+
+
+def is_flag(one: dataclasses.Field) -> bool:
+    """Tell whether the option is switched, with a ``--no-`` form, instead of given a value."""
+    return "bool" in _kinds(one)
 
 
 def parse(method: Any, arguments: Sequence[str]) -> dict[str, Any]:
@@ -40,10 +48,10 @@ def parse(method: Any, arguments: Sequence[str]) -> dict[str, Any]:
     known = option_fields(method)
     parser = _Parser(allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
     for option, one in known.items():
-        if "bool" in _kinds(one):
+        if is_flag(one):
             parser.add_argument(option, dest=one.name, action=argparse.BooleanOptionalAction)
         else:
-            parser.add_argument(option, dest=one.name, type=_reader(option, one))
+            parser.add_argument(option, dest=one.name, type=_reader(one))
     found, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise ValueError(_refusal(method, unknown[0].partition("=")[0], known))
@@ -68,18 +76,15 @@ def description(method: Any, name: str) -> str:
     return ""
 
 
-def _fields(cls: Any) -> Sequence[dataclasses.Field]:
-    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
-
-
 def _entry(text: str, name: str) -> str:
-    """Return the description of one parameter in a numpydoc docstring, in one line."""
-    found = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", text, re.M | re.S)
-    for head, body in re.findall(
-        r"^(\S[^\n]*)\n((?:[ ]+\S[^\n]*\n?|\n)*)", found[1] if found else "", re.M
-    ):
-        if name in re.split(r",\s*", head.partition(" : ")[0]):
-            return " ".join(body.replace("``", "").split())
+    """Return the choices and the description of one parameter in a numpydoc docstring."""
+    found = _PARAMETERS.search(text)
+    for head, body in _PARAMETER.findall(found[1] if found else ""):
+        names, _, kind = head.partition(" : ")
+        if name in re.split(r",\s*", names):
+            choices = re.match(r"\{(.*?)\}", kind)
+            start = f"{choices[1]}. " if choices else ""
+            return start.replace('"', "") + " ".join(body.replace("``", "").split())
     return ""
 
 
@@ -97,7 +102,7 @@ def _kinds(one: dataclasses.Field) -> set[str]:
     return {part.strip() for part in text.split("|")}
 
 
-def _reader(option: str, one: dataclasses.Field) -> Callable[[str], Any]:
+def _reader(one: dataclasses.Field) -> Callable[[str], Any]:
     kinds = _kinds(one)
 
     def read(text: str) -> Any:
@@ -115,14 +120,18 @@ def _reader(option: str, one: dataclasses.Field) -> Callable[[str], Any]:
         if kinds & {"str", "Any"}:
             return text
         wanted = " or ".join(sorted(kinds & {"int", "float", "tuple", "None"}))
-        raise ValueError(f"`{option}` must be {wanted}. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"must be {wanted}. Received: {text!r}")
 
     return read
 
 
 def _refusal(method: Any, option: str, known: dict[str, Any]) -> str:
-    names = (name for name in attributions.__all__)
-    owners = [name for name in names if option in option_fields(getattr(attributions, name))]
+    option = re.sub("^--no-", "--", option)
+    owners = [
+        name
+        for name in attributions.__all__
+        if option in option_fields(getattr(attributions, name))
+    ]
     text = f"{option} is not an option of {method.__name__}"
     if owners:
         return f"{text}, but of {', '.join(owners)}."

@@ -41,8 +41,8 @@ def fit_classifier(
     batch_size : int
         Samples per step, at most N.
     seed : int
-        Of the order of the samples and the noise. The last ones of an epoch that do not fill a batch are left
-        out, others each time.
+        Of the noise and the order of the samples. The last ones of an epoch that do not fill a
+        batch are left out, others each time.
 
     Raises
     ------

@@ -106,13 +106,13 @@ def _own_class_names(model: Any) -> tuple[str, ...] | None:
 def _refusal(model: Any) -> str:
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(model).__mro__}
     received = f"Received: {type(model).__module__}.{type(model).__name__}"
+    if any(kind.startswith(("keras.src.layers", "keras.src.operations")) for kind in kinds):
+        return f"`model` must be a keras.Model. {received}. Put it into keras.Sequential([...])."
     if "torch.nn.modules.module.Module" in kinds:
         return (
             f"`model` must be a Keras model while Keras runs on {_backend.NAME}. {received}, a "
             "torch module. Set KERAS_BACKEND=torch before Python starts."
         )
-    if any(kind.startswith(("keras.src.layers", "keras.src.operations")) for kind in kinds):
-        return f"`model` must be a keras.Model. {received}. Put it into keras.Sequential([...])."
     if any(kind.startswith("tf_keras.") for kind in kinds):
         return f"`model` must be a Keras 3 model. {received}, a Keras 2 model: save and load it."
     usable = ", ".join(adapter.title for adapter in _adapters())

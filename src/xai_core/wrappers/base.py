@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -88,11 +88,12 @@ class AbstractModel(abc.ABC):
     def check(self, inputs: Any) -> None:
         """Raise unless ``inputs``, host arrays, have the structure and the ranks of the model."""
 
-    @contextlib.contextmanager
-    def final_calls(self, bypass: int | None = None) -> Iterator[list[Any]]:
+    def final_calls(
+        self, bypass: int | None = None
+    ) -> contextlib.AbstractContextManager[list[Any]]:
         """Within the block, list the calls of softmax and sigmoid, where they can be seen."""
         del bypass
-        yield []
+        return contextlib.nullcontext([])
 
     def ends_quantized(self) -> bool:
         """Whether the last layer with weights computes in integers."""
@@ -181,12 +182,10 @@ def _pick(output: Any, select: Any) -> Tensor:
         picked = getattr(output, select, None)
     elif isinstance(output, Mapping):
         picked = output.get(select)
-    elif isinstance(output, list | tuple) and -len(output) <= select < len(output):
-        picked = output[select]
-    elif select in (0, -1) and _is_tensor(output):
-        picked = output
     else:
-        picked = None
+        several: Any = output if isinstance(output, list | tuple) else [output]
+        inside = isinstance(select, int) and -len(several) <= select < len(several)
+        picked = several[select] if inside else None
     if picked is None or not _is_tensor(picked):
         raise ValueError(
             f"`select` must name one output of the model. Received: {select!r}. "
@@ -221,8 +220,7 @@ def checked_select(value: Any) -> Any:
     if value is None or index or isinstance(value, str) or callable(value):
         return value
     raise TypeError(
-        "`select` must be an index, a key, an attribute's name or a callable. "
-        f"Received: {value!r}."
+        f"`select` must be an index, a key, an attribute's name or a callable. Received: {value!r}."
     )
 
 

@@ -89,7 +89,8 @@ class KerasModel(AbstractModel):
 
     def find(self, layer: Any) -> tuple[str, Any]:
         """The path and the layer that a name, path, index or layer means."""
-        return tuple(layers.find(self.source, layer))
+        place = layers.find(self.source, layer)
+        return place.path, place.layer
 
     def tap(
         self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
@@ -104,7 +105,7 @@ class KerasModel(AbstractModel):
         tensors: list[Any] = []
 
         def record(layer: Any, output: Any, call: int) -> Any:
-            first = output[0] if isinstance(output, list | tuple) and output else output
+            first: Any = output[0] if isinstance(output, list | tuple) and output else output
             if hasattr(first, "shape"):
                 # A container returns the very tensor of its last layer, a pass-through its input.
                 again = any(first is tensor for tensor in tensors)

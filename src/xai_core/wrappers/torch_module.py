@@ -89,7 +89,9 @@ class TorchModule(AbstractModel):
 
     def find(self, layer: Any) -> tuple[str, Any]:
         """The dotted name and the submodule that ``layer`` means."""
-        modules = {name: module for name, module in self.source.named_modules() if name}
+        # A module under several names goes by the first of them.
+        named = self.source.named_modules(remove_duplicate=False)
+        modules = {name: module for name, module in named if name}
         if isinstance(layer, torch.nn.Module):
             for name, module in modules.items():
                 if module is layer:
@@ -98,7 +100,7 @@ class TorchModule(AbstractModel):
                 f"`layer` must be a submodule of this very model. Received: {layer!r}."
             )
         if isinstance(layer, str) and layer in modules:
-            return layer, modules[layer]
+            return self.find(modules[layer])
         if not isinstance(layer, str):
             raise TypeError(
                 f"`layer` must be a dotted name or a submodule of the model. Received: {layer!r}."
