@@ -11,7 +11,7 @@ import tiny_models
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 from xai_core import wrap
-from xai_core.attributions import GradCAM, RandomMap, Saliency
+from xai_core.attributions import RandomMap, Saliency
 
 X = KINDS["table"].inputs(3)
 LOGITS = oracles.logits("table", X)
@@ -142,13 +142,6 @@ def test_one_column():
     assert_same(found, np.log(raw / (1 - raw)), 1e-4)
     assert_same(RandomMap(model, output="sigmoid")(X, 1).scores, raw)
     refused(tiny_models.one_column(), "softmax", "at least two output columns.*sigmoid")
-
-
-def test_maps_at_a_layer_below():
-    x = KINDS["image"].inputs(2)
-    model = tiny_models.network("image", activation="softmax")
-    found = GradCAM(model, output="logits", layer="conv2")(x, [0, 1])
-    assert_same(found.values, oracles.grad_cam_of("image", x, np.array([0, 1])))
 
 
 def test_predicted_class_is_that_of_the_logits():

@@ -1,5 +1,6 @@
 """The progress bar: when it shows, and that nothing of it stays."""
 
+import contextlib
 import io
 import re
 import sys
@@ -32,70 +33,72 @@ def terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    return sys.stderr
+    return Terminal()
 
 
-@pytest.fixture
-def pipe(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    return sys.stderr
+@contextlib.contextmanager
+def bar_on(stream, enabled, total, label="Saliency"):
+    with contextlib.redirect_stderr(stream), progress_bar(enabled, total, label) as advance:
+        yield advance
 
 
-def work(clock, enabled=None, rows=10, seconds_per_row=1.0, total=None):
-    with progress_bar(enabled, rows if total is None else total, "Saliency") as advance:
-        for _ in range(rows):
+def work(clock, stream, enabled=None, total=10, seconds_per_row=1.0):
+    with bar_on(stream, enabled, total) as advance:
+        for _ in range(10):
             clock.seconds += seconds_per_row
             advance(1)
 
 
+def text(stream):
+    return re.sub(r"\x1b\[[\d;]*m", "", stream.getvalue())
+
+
 def test_long_work_in_a_terminal_shows_a_bar(clock, terminal):
-    work(clock)
-    shown = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
-    assert "Saliency" in shown
-    assert "10/10 rows" in shown
+    work(clock, terminal)
+    assert "Saliency" in text(terminal)
+    assert "10/10 rows" in text(terminal)
 
 
 def test_short_work_shows_nothing(clock, terminal):
-    work(clock, seconds_per_row=0.3)
+    work(clock, terminal, seconds_per_row=0.3)
     assert terminal.getvalue() == ""
 
 
-def test_a_slow_first_row_is_no_reason_for_a_bar(clock, terminal):
-    """The first call compiles: what matters is how long the rest takes at the pace so far."""
-    with progress_bar(None, 2, "Saliency") as advance:
-        clock.seconds += 3
+def test_work_that_is_done_shows_nothing(clock, terminal):
+    with bar_on(terminal, None, 2) as advance:
+        clock.seconds += 60
         advance(2)
     assert terminal.getvalue() == ""
 
 
-def test_nothing_is_written_where_stderr_is_no_terminal(clock, pipe):
-    work(clock)
+def test_nothing_is_written_where_stderr_is_no_terminal(clock):
+    pipe = io.StringIO()
+    work(clock, pipe)
     assert pipe.getvalue() == ""
 
 
-def test_no_stderr_at_all_is_no_terminal(clock, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)
-    work(clock)
+def test_no_stderr_at_all_is_no_terminal(clock):
+    work(clock, None)
 
 
 def test_false_never_shows_a_bar(clock, terminal):
-    work(clock, enabled=False)
+    work(clock, terminal, enabled=False)
     assert terminal.getvalue() == ""
 
 
 def test_work_of_no_rows_shows_no_bar(clock, terminal):
-    work(clock, enabled=True, total=0)
+    work(clock, terminal, enabled=True, total=0)
     assert terminal.getvalue() == ""
 
 
 def test_true_shows_a_bar_at_once(clock, terminal):
-    work(clock, enabled=True, seconds_per_row=0.0)
-    assert "10/10" in re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
+    work(clock, terminal, enabled=True, seconds_per_row=0.0)
+    assert "10/10 rows" in text(terminal)
 
 
-def test_true_writes_one_line_where_stderr_is_no_terminal(clock, pipe):
-    work(clock, enabled=True)
+def test_true_writes_one_line_where_stderr_is_no_terminal(clock):
+    pipe = io.StringIO()
+    work(clock, pipe, enabled=True)
     (line,) = pipe.getvalue().splitlines()
     assert line.startswith("Saliency")
     assert "10/10 rows" in line
@@ -103,49 +106,59 @@ def test_true_writes_one_line_where_stderr_is_no_terminal(clock, pipe):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_interruption_passes_and_leaves_the_terminal_clean(clock, terminal, error):
-    before = threading.active_count()
-    with pytest.raises(error), progress_bar(True, 10, "Saliency") as advance:
-        advance(1)
-        raise error
+    before = set(threading.enumerate())
+
+    def fail():
+        with bar_on(terminal, True, 10) as advance:
+            advance(1)
+            raise error
+
+    with pytest.raises(error):
+        fail()
     written = terminal.getvalue()
     assert written.count(HIDDEN_CURSOR) == written.count(SHOWN_CURSOR) == 1
     assert written.rstrip().endswith("\x1b[2K"), "The line is erased."
-    assert threading.active_count() == before
-    work(clock, enabled=True)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    assert terminal.getvalue() == written, "Nothing comes after the end."
+    work(clock, terminal, enabled=True)
     assert terminal.getvalue() != written, "The next bar shows."
 
 
-def test_the_streams_of_the_process_stay_what_they_are(clock, terminal):
-    out, err = sys.stdout, sys.stderr
-    with progress_bar(True, 10, "Saliency"):
-        assert (sys.stdout, sys.stderr) == (out, err)
+def test_the_streams_of_the_process_stay_what_they_are(terminal):
+    with contextlib.redirect_stderr(terminal):
+        before = sys.stdout, sys.stderr
+        with progress_bar(True, 10, "Saliency"):
+            assert (sys.stdout, sys.stderr) == before
 
 
 def test_inside_a_bar_and_in_other_threads_there_is_no_second_one(clock, terminal):
-    with progress_bar(True, 2, "outer") as advance:
-        work(clock, enabled=True)
-        thread = threading.Thread(target=work, args=(clock, True))
+    with bar_on(terminal, True, 2, "outer") as advance:
+        work(clock, terminal, enabled=True)
+        thread = threading.Thread(target=work, args=(clock, terminal, True))
         thread.start()
         thread.join()
         advance(2)
-    assert "outer" in terminal.getvalue()
-    assert "Saliency" not in terminal.getvalue()
+    assert "outer" in text(terminal)
+    assert "Saliency" not in text(terminal)
 
 
-def test_a_generator_that_is_left_takes_its_bar_along(clock, terminal):
+def test_a_generator_that_is_left_takes_its_bar_along(terminal):
     def rows():
         with progress_bar(True, 10, "Saliency") as advance:
             for row in range(10):
                 yield row
                 advance(1)
 
-    generator = rows()
-    next(generator)
-    generator.close()
+    with contextlib.redirect_stderr(terminal):
+        generator = rows()
+        next(generator)
+        generator.close()
     assert terminal.getvalue().count(SHOWN_CURSOR) == 1
 
 
-def test_a_label_is_no_markup(clock, terminal):
-    with progress_bar(True, 1, "a [bold]label") as advance:
+def test_a_label_is_no_markup(terminal):
+    with bar_on(terminal, True, 1, "a [bold]label") as advance:
         advance(1)
-    assert "a [bold]label" in terminal.getvalue()
+    assert "a [bold]label" in text(terminal)

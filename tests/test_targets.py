@@ -140,6 +140,22 @@ def test_explain_each_needs_no_more_model_rows_for_more_targets():
     assert seen_of[0] == seen_of[1]
 
 
+def test_many_targets_give_one_warning_and_their_own_maps():
+    x = KINDS["table"].inputs()
+    explainer = xai.attributions.IntegratedGradients(
+        tiny_models.model("table"), steps=2, rule="trapezoid"
+    )
+    weights = np.random.default_rng(3).normal(size=(20, 5, 3)).astype("float32")
+    with pytest.warns(xai.ExplanationWarning, match="steps") as caught:
+        together = explainer.explain_each(x, list(weights))
+    assert len(caught) == 1
+    assert len(together) == 20
+    with pytest.warns(xai.ExplanationWarning):
+        last = explainer(x, weights[-1])
+    assert_same(together[-1].values, last.values)
+    assert_same(together[-1].completeness_gap, last.completeness_gap)
+
+
 @pytest.mark.parametrize("targets", [[], 3, None, "dog"], ids=repr)
 def test_explain_each_refuses_what_is_no_list_of_targets(targets):
     explainer = xai.attributions.Saliency(tiny_models.model("image"))
@@ -154,6 +170,23 @@ def test_all_classes_of_several_batches():
     assert [one.targets.tolist() for one in together] == [[k] * 5 for k in range(3)]
     for k, one in enumerate(together):
         assert_same(one.values, explainer(x, k).values)
+
+
+# --- streams ------------------------------------------------------------------------------------
+
+
+def test_labels_of_a_stream_are_its_targets_if_asked_for():
+    explainer = xai.attributions.Saliency(tiny_models.model("image"))
+    batches = [(X, TARGETS), (X, TARGETS[::-1], np.ones(5))]
+    first, second = explainer.stream(batches, targets="labels")
+    assert_same(first.values, explainer(X, TARGETS).values)
+    assert second.targets.tolist() == TARGETS[::-1].tolist()
+    third, _ = explainer.stream(batches, targets=1)
+    assert third.targets.tolist() == [1] * 5
+    predicted, _ = explainer.stream(batches)
+    assert predicted.targets.tolist() == raw().argmax(1).tolist()
+    with pytest.raises(ValueError, match="labels"):
+        list(explainer.stream([X], targets="labels"))
 
 
 # --- one output column --------------------------------------------------------------------------

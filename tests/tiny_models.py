@@ -46,6 +46,7 @@ KINDS = {
         Kind("image", "image"),
         Kind("gray", "gray"),
         Kind("channels_first", "image", channels_first=True),
+        Kind("series_first", "series", channels_first=True),
         Kind("shared", "image"),
     )
 }

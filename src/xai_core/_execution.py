@@ -24,37 +24,21 @@ _LIVE: ContextVar[tuple[Any, dict[str, Any]]] = ContextVar("live")
 _MEMORIES: dict[int, _Memory] = {}
 
 
-class _Fingerprint:
-    """A large nested tuple that is hashed once."""
-
-    __slots__ = ("_hash", "_value")
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        self._hash = hash(value)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Fingerprint) and (self is other or self._value == other._value)
-
-
 class _Memory:
     """What is remembered of one model, which it does not keep alive; the oldest part goes first."""
 
     def __init__(self, source: Any) -> None:
         key = id(source)
         self.parts: OrderedDict[Any, Any] = OrderedDict()
-        self.fingerprint: _Fingerprint | None = None
+        self.fingerprint: identity.Fingerprint | None = None
         self.source = weakref.ref(source, lambda dead: _forget(key, dead))
 
-    def interned(self, fingerprint: _Fingerprint) -> _Fingerprint:
+    def interned(self, fingerprint: identity.Fingerprint) -> identity.Fingerprint:
         """The very object of last time where it is equal, for keys then compare by identity."""
         known = self.fingerprint
         if known is not None and known == fingerprint:
             return known
-        self.fingerprint = fingerprint
+        self.fingerprint = fingerprint.let_go()
         return fingerprint
 
 
@@ -113,7 +97,7 @@ class Engine:
     def __init__(self, model: AbstractModel) -> None:
         self.model = model
         self._memory = _memory(model.source)
-        self._fingerprint = self._memory.interned(_Fingerprint(model.fingerprint()))
+        self._fingerprint = self._memory.interned(model.fingerprint())
         self._state = model.state() if _backend.STATE_AS_ARGUMENT else []
 
     def recalled(self, key: Any) -> Any:

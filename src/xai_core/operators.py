@@ -114,6 +114,11 @@ def get(operator: Any = None) -> Operator:
         A task's name in any case, with spaces, hyphens or underscores; or a function
         ``(model, inputs, targets) -> (N,)``. None means classification.
 
+    Returns
+    -------
+    callable
+        ``(model, inputs, targets) -> (N,)``.
+
     Raises
     ------
     ValueError

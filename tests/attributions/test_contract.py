@@ -1,6 +1,7 @@
 """What holds for the map of every method: each test runs over the rows of `cases.CASES`."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_explanation_tells_where_it_came_from(case):
         f.name for f in dataclasses.fields(case.cls) if f.name not in ("model", "progress")
     ):
         assert name in explanation.config
+    assert json.loads(json.dumps(explanation.config)) == explanation.config
     assert explanation.seconds > 0
     assert explanation.fingerprints.shape == (5,)
     assert {"keras", "xai_core", BACKEND} <= {

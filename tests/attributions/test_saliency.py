@@ -1,5 +1,6 @@
 """Saliency: |gradient|, the largest over the channels of an image."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -70,6 +71,18 @@ def test_one_channel_is_reduced_to_itself():
     for reducer in ("max", "mean", "sum", None):
         explanation = Saliency(model, absolute=False, reducer=reducer)(x, TARGETS)
         assert_same(explanation.values, expected(kind))
+
+
+def test_volumes_are_reduced_over_their_channels():
+    model = keras.Sequential(
+        [keras.Input((3, 4, 5, 2)), keras.layers.Flatten(), keras.layers.Dense(3, use_bias=False)]
+    )
+    tiny_models.randomize(model)
+    weight = model.get_weights()[0].reshape(3, 4, 5, 2, 3)
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 2))
+    explanation = Saliency(model)(x, [0, 2])
+    picked = np.abs(weight[..., [0, 2]]).max(3, keepdims=True)
+    assert_same(explanation.values, np.moveaxis(picked, -1, 0))
 
 
 def test_nested_images():

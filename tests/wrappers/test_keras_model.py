@@ -52,23 +52,20 @@ def test_state_is_what_the_model_computes_with():
         pass
 
 
-@pytest.mark.parametrize("trainable", [True, False])
-def test_trainable_and_compiled_models_give_the_same_map(trainable):
+def test_frozen_and_compiled_model_gives_the_same_map():
     model = tiny_models.fresh("table")
     expected = GradientInput(tiny_models.model("table"))(X, 1).values
-    model.trainable = trainable
+    model.trainable = False
     model.compile("sgd", "mse")
     assert_same(GradientInput(model)(X, 1).values, expected, 0)
-    assert model.trainable is trainable
+    assert model.trainable is False
     assert model.compiled
 
 
 # --- types --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("policy", "tolerance"), [("float16", 0.02), ("mixed_float16", 0.02), ("mixed_bfloat16", 0.1)]
-)
+@pytest.mark.parametrize(("policy", "tolerance"), [("float16", 0.02), ("mixed_bfloat16", 0.1)])
 def test_low_precision_models_give_float32_maps(policy, tolerance):
     made = keras.Sequential(
         [
@@ -280,8 +277,7 @@ def test_exception_leaves_no_shadow():
     assert traces_left(model) == left
 
 
-@pytest.mark.parametrize("layer", ["conv", 1, "object"])
-def test_layer_in_a_subclassed_model_with_a_list(layer):
+def test_layer_in_a_subclassed_model_with_a_list():
     class Listed(keras.Model):
         def __init__(self):
             super().__init__()
@@ -297,13 +293,12 @@ def test_layer_in_a_subclassed_model_with_a_list(layer):
     model = Listed()
     model(IMAGES)
     wanted = model.blocks[1]
-    found = wrap(model).find(wanted if layer == "object" else layer)
-    assert found == ("conv", wanted)
-    if layer == "object":
-        explanation = GradCAM(model, layer=wanted, signed=True)
-        weight = host(model.out.kernel.value)[:, 1].astype(float) / (5 * 8)
-        maps = host(wanted(IMAGES)).astype(float) @ weight
-        assert_same(explanation(IMAGES, 1).values[..., 0], oracles.resize(maps, (7, 10)))
+    for layer in ("conv", 1, wanted):
+        assert wrap(model).find(layer) == ("conv", wanted)
+    explanation = GradCAM(model, layer=wanted, signed=True)(IMAGES, 1)
+    weight = host(model.out.kernel.value)[:, 1].astype(float) / (5 * 8)
+    maps = host(wanted(IMAGES)).astype(float) @ weight
+    assert_same(explanation.values[..., 0], oracles.resize(maps, (7, 10)))
 
 
 def test_quantized_end_is_seen():

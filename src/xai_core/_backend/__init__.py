@@ -9,55 +9,29 @@ import keras
 NAME = keras.backend.backend()
 
 if NAME == "jax":
-    from xai_core._backend.jax import (
-        EAGER,
-        FIXED_SHAPES,
-        STATE_AS_ARGUMENT,
-        activation_and_grad,
-        devices,
-        dry_run,
-        is_tensor,
-        jit,
-        no_grad,
-        to_device,
-        to_host,
-        value_and_grad,
-    )
+    from xai_core._backend import jax as _shim
 elif NAME == "tensorflow":
-    from xai_core._backend.tensorflow import (
-        EAGER,
-        FIXED_SHAPES,
-        STATE_AS_ARGUMENT,
-        activation_and_grad,
-        devices,
-        dry_run,
-        is_tensor,
-        jit,
-        no_grad,
-        to_device,
-        to_host,
-        value_and_grad,
-    )
+    from xai_core._backend import tensorflow as _shim
 elif NAME == "torch":
-    from xai_core._backend.torch import (
-        EAGER,
-        FIXED_SHAPES,
-        STATE_AS_ARGUMENT,
-        activation_and_grad,
-        devices,
-        dry_run,
-        is_tensor,
-        jit,
-        no_grad,
-        to_device,
-        to_host,
-        value_and_grad,
-    )
+    from xai_core._backend import torch as _shim
 else:
     raise ImportError(
         f"Keras runs on {NAME!r}, which has no gradients. Choose jax, tensorflow or torch, "
         "for example with the environment variable KERAS_BACKEND=jax."
     )
+
+EAGER = _shim.EAGER
+FIXED_SHAPES = _shim.FIXED_SHAPES
+STATE_AS_ARGUMENT = _shim.STATE_AS_ARGUMENT
+activation_and_grad = _shim.activation_and_grad
+devices = _shim.devices
+dry_run = _shim.dry_run
+is_tensor = _shim.is_tensor
+jit = _shim.jit
+no_grad = _shim.no_grad
+to_device = _shim.to_device
+to_host = _shim.to_host
+value_and_grad = _shim.value_and_grad
 
 __all__ = [
     "EAGER",

@@ -203,15 +203,18 @@ def _cam_step(
         floats,
     )
     rank, inside, outside = layouts
-    # An axis of targets stands behind the batch axis, which shifts the others by one.
-    axes = tuple(axis + 1 for axis in images.spatial_axes(rank, inside))
-    channels = images.channel_axis(rank, inside) + 1
+    axes = images.spatial_axes(rank, inside)
+    channels = images.channel_axis(rank, inside)
     dtype = "float64" if "float64" in str(gradients.dtype) else "float32"
-    gradients = ops.cast(gradients, dtype)
-    activations = ops.expand_dims(ops.cast(activations, dtype), 1)
-    maps = map_of(activations, gradients, axes, channels)
-    maps = maps if signed else ops.relu(maps)
-    maps = ops.moveaxis(maps, channels, images.channel_axis(rank, outside) + 1)
-    maps = images.resize(maps, size, [axis + 1 for axis in images.spatial_axes(rank, outside)])
+    gradients: Any = ops.cast(gradients, dtype)
+    activations = ops.cast(activations, dtype)
+
+    def of_target(m: int) -> Tensor:
+        found = map_of(activations, gradients[:, m], axes, channels)
+        found = found if signed else ops.relu(found)
+        found = ops.moveaxis(found, channels, images.channel_axis(rank, outside))
+        return images.resize(found, size, images.spatial_axes(rank, outside))
+
     slope = ops.max(ops.abs(gradients), axis=tuple(range(1, rank + 1)))
-    return maps, scores, used, slope
+    maps = [of_target(m) for m in range(gradients.shape[1])]
+    return ops.stack(maps, axis=1), scores, used, slope

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xai_core import images
-from xai_core._request import Request
+from xai_core import _backend, images
+from xai_core._request import Group, Request
 from xai_core.attributions.base import AbstractExplainer
+from xai_core.attributions.running import Maps
 from xai_core.typing import Tensor
 
 
@@ -50,7 +51,7 @@ class AbstractGradient(AbstractExplainer):
                 f"feature. Received: {self.reducer!r} and inputs of rank {max(ranks)}."
             )
 
-    def _reduction(self, request: Request, reduced: bool) -> dict[str, Any]:
+    def reduction(self, request: Request, reduced: bool) -> dict[str, Any]:
         """The static arguments `reduce_all` takes: the reducer, and the channel axis per leaf."""
         leaves = request.batch.float_leaves()
         axes = [
@@ -58,6 +59,34 @@ class AbstractGradient(AbstractExplainer):
             for x in leaves
         ]
         return {"reducer": self.reducer if reduced else None, "axes": tuple(axes)}
+
+
+def one_gradient(
+    explainer: AbstractGradient, group: Group, reduced: bool, rule: Callable[..., Tensor]
+) -> Maps:
+    """The maps that ``rule``, a module-level function (input, gradient) -> map, makes."""
+    values, scores, targets = group.step(
+        _gradient_step,
+        *group.inputs(),
+        group.targets(),
+        rows=len(group),
+        rule=rule,
+        **explainer.reduction(group.request, reduced),
+    )
+    return Maps(values, scores, targets, {})
+
+
+def _gradient_step(
+    score: Any, floats: Any, integers: Any, targets: Any, *, rule: Any, reducer: Any, axes: Any
+) -> Any:
+    def finish(gradients: Any) -> Any:
+        maps = [rule(x, g) for x, g in zip(floats, gradients, strict=True)]
+        return reduce_all(maps, reducer, axes)
+
+    (scores, used), values = _backend.value_and_grad(
+        lambda x: score(x, integers, targets), floats, finish=finish, has_aux=True
+    )
+    return values, scores, used
 
 
 def reduce_all(maps: Any, reducer: Any, axes: tuple[int | None, ...]) -> tuple[Tensor, ...]:

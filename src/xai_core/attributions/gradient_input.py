@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from xai_core import _backend
 from xai_core._request import Group
-from xai_core.attributions.gradient import AbstractGradient, reduce_all
+from xai_core.attributions.gradient import AbstractGradient, one_gradient
 from xai_core.attributions.running import Maps
+from xai_core.typing import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,24 +51,8 @@ class GradientInput(AbstractGradient):
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """One gradient of the whole group."""
-        values, scores, targets = group.step(
-            _gradient_input_step,
-            *group.inputs(),
-            group.targets(),
-            rows=len(group),
-            **self._reduction(group.request, reduced),
-        )
-        return Maps(values, scores, targets, {})
+        return one_gradient(self, group, reduced, _product)
 
 
-def _gradient_input_step(
-    score: Any, floats: Any, integers: Any, targets: Any, *, reducer: Any, axes: Any
-) -> Any:
-    def finish(gradients: Any) -> Any:
-        maps = [x * g for x, g in zip(floats, gradients, strict=True)]
-        return reduce_all(maps, reducer, axes)
-
-    (scores, used), values = _backend.value_and_grad(
-        lambda x: score(x, integers, targets), floats, finish=finish, has_aux=True
-    )
-    return values, scores, used
+def _product(x: Tensor, gradient: Tensor) -> Tensor:
+    return x * gradient

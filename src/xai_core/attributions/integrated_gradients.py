@@ -97,29 +97,44 @@ class IntegratedGradients(AbstractGradient):
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """Accumulate the paths of a group, chunk by chunk of full batches."""
         floats, integers = group.inputs()
-        starts = self._starts(group)
-        scores, targets = group.step(score_step, floats, integers, group.targets(), rows=len(group))
-        base = 0.0
-        for start in starts:
-            found, _ = group.step(score_step, start, integers, targets, rows=len(group))
-            base = base + found / len(starts)
-        totals = tuple(_zeros(x, scores.shape[1]) for x in floats)
-        path = (floats, tuple(ops.concatenate(leaf) for leaf in zip(*starts, strict=True)))
+        starts = self._starts(group, floats)
+        scores, targets, base = self._scores(group, floats, integers, starts)
+        ends = [tuple(x - b for x, b in zip(floats, start, strict=True)) for start in starts]
+        path = (_joined(starts), _joined(ends))
+        totals = tuple(_zeros(x, scores.shape[1]) for x in path[0])
         for chunk in self._chunks(len(group), group.padded_size, len(starts)):
             sent = [_backend.to_device(part, group.request.model.device) for part in chunk.arrays]
             totals = group.step(_path_step, totals, path, integers, targets, *sent, rows=chunk.rows)
-        static = self._reduction(group.request, reduced)
-        values, gap = group.step(_end_step, totals, scores, base, rows=0, **static)
+        static = self.reduction(group.request, reduced)
+        values, gap = group.step(
+            _end_step, totals, path[1], scores, base, rows=0, baselines=len(starts), **static
+        )
         return Maps(values, scores, targets, {"completeness_gap": gap, "base_values": base})
 
-    def _starts(self, group: Group) -> list[tuple[Tensor, ...]]:
+    def _scores(
+        self, group: Group, floats: Any, integers: Any, starts: list[tuple[Tensor, ...]]
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Scores of the inputs, the targets, and the mean score of the baselines."""
+        targets, count = group.targets(), 1 + len(starts)
+        if targets and count * group.padded_size <= self.batch_size:
+            rows = _joined([floats, *starts]), _joined([integers] * count)
+            every, _ = group.step(
+                score_step, *rows, _joined([targets] * count), rows=count * len(group)
+            )
+            found: Any = ops.split(every, count)
+        else:
+            first, targets = group.step(score_step, floats, integers, targets, rows=len(group))
+            steps = (group.step(score_step, b, integers, targets, rows=len(group)) for b in starts)
+            found = [first, *(scores for scores, _ in steps)]
+        return found[0], targets, sum(found[2:], found[1]) / len(starts)
+
+    def _starts(self, group: Group, floats: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         """The float leaves of each baseline."""
         request = group.request
         each = [
             _baselines.samples(self.baseline, leaf, group.rows, request.layout)
             for leaf in request.batch.float_leaves()
         ]
-        floats, _ = group.inputs()
         return [
             tuple(
                 ops.cast(group.to_device(array), x.dtype)
@@ -165,6 +180,13 @@ def quadrature(rule: str, steps: int) -> tuple[Array, Array]:
     return np.linspace(0, 1, steps), weights
 
 
+def _joined(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """The rows of several structures of leaves behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(ops.concatenate(leaf) for leaf in zip(*parts, strict=True))
+
+
 def _rows(tensor: Tensor) -> Any:
     shape: Any = ops.shape(tensor)
     return shape[0]
@@ -186,7 +208,7 @@ def _path_step(
     position: Tensor,
     weight: Tensor,
 ) -> Any:
-    """Add the weighted gradients of a batch of path points to the totals of their samples."""
+    """Add the weighted gradients of a batch of path points to the totals of their paths."""
 
     def of_rows(leaves: Any, index: Tensor) -> tuple[Tensor, ...]:
         return tuple(ops.take(leaf, index, axis=0) for leaf in leaves)
@@ -195,32 +217,43 @@ def _path_step(
         shape = (-1, *[1] * (len(like.shape) - 1))
         return ops.reshape(ops.cast(values, like.dtype), shape)
 
-    ends, starts = of_rows(path[0], sample), of_rows(path[1], start)
-    differences = tuple(x - b for x, b in zip(ends, starts, strict=True))
-    points = tuple(b + per_row(position, d) * d for b, d in zip(starts, differences, strict=True))
-    own = of_rows(targets, sample)
-    kept = of_rows(integers, sample)
+    pairs = zip(of_rows(path[0], start), of_rows(path[1], start), strict=True)
+    points = tuple(b + per_row(position, d) * d for b, d in pairs)
+    kept, own = of_rows(integers, sample), of_rows(targets, sample)
 
     def finish(gradients: Any) -> Any:
-        pairs = zip(gradients, differences, totals, strict=True)
-        return tuple(ops.cast(per_row(weight, d) * g * d, t.dtype) for g, d, t in pairs)
+        cast = [ops.cast(g, t.dtype) for g, t in zip(gradients, totals, strict=True)]
+        return tuple(per_row(weight, g) * g for g in cast)
 
     (_, _), found = _backend.value_and_grad(
         lambda x: score(x, kept, own), points, finish=finish, has_aux=True
     )
     return tuple(
-        total + ops.segment_sum(part, sample, num_segments=_rows(total))
+        total + ops.segment_sum(part, start, num_segments=_rows(total))
         for total, part in zip(totals, found, strict=True)
     )
 
 
 def _end_step(
-    score: Any, totals: Any, scores: Tensor, base: Tensor, *, reducer: Any, axes: Any
+    score: Any,
+    totals: Any,
+    differences: Any,
+    scores: Tensor,
+    base: Tensor,
+    *,
+    baselines: int,
+    reducer: Any,
+    axes: Any,
 ) -> Any:
+    """Gradients times differences, averaged over the baselines, and the completeness gap."""
     del score
-    rest: Any = base - scores
-    for total in totals:
-        rest = rest + ops.sum(total, axis=tuple(range(2, len(total.shape))))
+    gap: Any = base - scores
+    maps = []
+    for total, difference in zip(totals, differences, strict=True):
+        product = total * ops.expand_dims(ops.cast(difference, total.dtype), 1)
+        each = ops.reshape(product, (baselines, -1, *product.shape[1:]))
+        maps.append(ops.sum(each, axis=0))
+        gap = gap + ops.sum(maps[-1], axis=tuple(range(2, len(total.shape))))
     # The totals have an axis of targets in front of the channels.
     shifted = tuple(None if axis is None else axis + 1 for axis in axes)
-    return reduce_all(totals, reducer, shifted), rest
+    return reduce_all(maps, reducer, shifted), gap

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from keras import ops
 
-from xai_core import _backend, _checks
+from xai_core import _checks
 from xai_core._request import Group
-from xai_core.attributions.gradient import AbstractGradient, reduce_all
+from xai_core.attributions.gradient import AbstractGradient, one_gradient
 from xai_core.attributions.running import Maps
+from xai_core.typing import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,26 +62,14 @@ class Saliency(AbstractGradient):
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """One gradient of the whole group."""
-        static = self._reduction(group.request, reduced)
-        values, scores, targets = group.step(
-            _saliency_step,
-            *group.inputs(),
-            group.targets(),
-            rows=len(group),
-            absolute=self.absolute,
-            **static,
-        )
-        return Maps(values, scores, targets, {})
+        return one_gradient(self, group, reduced, _absolute if self.absolute else _signed)
 
 
-def _saliency_step(
-    score: Any, floats: Any, integers: Any, targets: Any, *, absolute: bool, reducer: Any, axes: Any
-) -> Any:
-    def finish(gradients: Any) -> Any:
-        maps = [ops.abs(g) if absolute else g for g in gradients]
-        return reduce_all(maps, reducer, axes)
+def _absolute(x: Tensor, gradient: Tensor) -> Tensor:
+    del x
+    return ops.abs(gradient)
 
-    (scores, used), values = _backend.value_and_grad(
-        lambda x: score(x, integers, targets), floats, finish=finish, has_aux=True
-    )
-    return values, scores, used
+
+def _signed(x: Tensor, gradient: Tensor) -> Tensor:
+    del x
+    return gradient

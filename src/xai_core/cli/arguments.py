@@ -73,6 +73,11 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(takes_more=True)
+    _add_needed(parser)
+    _add_optional(parser)
+
+
+def _add_needed(parser: argparse.ArgumentParser) -> None:
     needed = parser.add_argument_group("needed")
     needed.add_argument(
         "--model", type=Path, required=True, metavar="FILE", help="a .keras file; loaded safely"
@@ -90,6 +95,9 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
     needed.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder of the results"
     )
+
+
+def _add_optional(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="CLASS", help="class index or name (default: the predicted class)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -24,8 +25,9 @@ def method_named(name: str) -> Any:
     known = {one.lower(): one for one in attributions.__all__}
     if name.lower() not in known:
         listed = ", ".join(attributions.__all__)
-        near = _checks.near(name, attributions.__all__)
-        raise ValueError(f"`--method` must be one of {listed}. Received: {name!r}.{near}")
+        near = [known[one] for one in difflib.get_close_matches(name.lower(), known)]
+        advice = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"`--method` must be one of {listed}. Received: {name!r}.{advice}")
     return getattr(attributions, known[name.lower()])
 
 

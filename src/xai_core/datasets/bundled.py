@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,13 +84,14 @@ def digits(size: int = 24, *, seed: int = 0) -> Split:
     framed = np.pad(small, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
     weights = _bilinear(framed.shape[1], size)
     enlarged = weights @ framed @ weights.T
-    train_images, test_images, train_labels, test_labels = train_test_split(
+    parts: list[Any] = train_test_split(
         enlarged[..., None].astype("float32"),
         labels.astype("int64"),
         test_size=_HELD_OUT,
         stratify=labels,
         random_state=seed,
     )
+    train_images, test_images, train_labels, test_labels = parts
     return Split(train_images, train_labels, test_images, test_labels)
 
 

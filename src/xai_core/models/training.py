@@ -8,6 +8,8 @@ import numpy as np
 from xai_core import _checks
 from xai_core.typing import Array
 
+_BATCH_SIZE = 64
+
 
 def fit_classifier(
     model: keras.Model,
@@ -16,14 +18,13 @@ def fit_classifier(
     *,
     noise: float = 0.0,
     epochs: int = 12,
-    batch_size: int = 64,
     seed: int = 0,
 ) -> None:
     """Train a classifier that ends in logits, in place.
 
-    Adam with a learning rate that rises to 0.01 during the first eighth and falls to 0 along a
-    cosine. Order and noise come from a NumPy generator of their own; global random state is
-    neither used nor changed.
+    Adam on batches of 64, with a learning rate that rises to 0.01 during the first eighth and
+    falls to 0 along a cosine. Order and noise come from a NumPy generator of their own; global
+    random state is neither used nor changed.
 
     Parameters
     ----------
@@ -38,37 +39,35 @@ def fit_classifier(
         uniformly from 0 to this number. A network that was trained so has clearer gradients.
     epochs : int
         How often each sample is used.
-    batch_size : int
-        Samples per step, at most N.
     seed : int
-        Of the noise and the order of the samples. The last ones of an epoch that do not fill a
-        batch are left out, others each time.
+        Of the noise and the order of the samples. Those that do not fill the last batch of an
+        epoch are left out, others each time.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is of the wrong kind or too small, or there are fewer samples than a batch has.
+        If a number is of the wrong kind or too small, or inputs and labels differ in length.
 
     Examples
     --------
     >>> import keras, numpy as np
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     >>> points = np.random.default_rng(0).normal(size=(64, 2))
-    >>> fit_classifier(model, points, points[:, 0] > 0, epochs=20, batch_size=8)
+    >>> fit_classifier(model, points, points[:, 0] > 0, epochs=300)
     >>> predicted = model.predict_on_batch(points).argmax(axis=1)
     >>> bool((predicted == (points[:, 0] > 0)).mean() > 0.9)
     True
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        _checks.integer(name, value, minimum=1)
+    _checks.integer("epochs", epochs, minimum=1)
     _checks.integer("seed", seed, minimum=0)
     _checks.number("noise", noise, minimum=0)
     inputs, labels = np.asarray(inputs, "float32"), np.asarray(labels).astype("int32")
-    if len(inputs) != len(labels) or len(inputs) < batch_size:
+    if len(inputs) != len(labels) or not len(inputs):
         raise ValueError(
-            f"`inputs` and `labels` must have the same length, at least `batch_size` "
-            f"({batch_size}). Received: {len(inputs)} and {len(labels)}."
+            "`inputs` and `labels` must have the same length, at least 1. "
+            f"Received: {len(inputs)} and {len(labels)}."
         )
+    batch_size = min(_BATCH_SIZE, len(inputs))
     batches = len(inputs) // batch_size
     model.compile(
         optimizer=keras.optimizers.Adam(_rising_and_falling(batches * epochs)),

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from xai_core import _checks
 from xai_core.typing import Tensor
+from xai_core.wrappers.identity import Fingerprint
 
 
 class Output(NamedTuple):
@@ -67,7 +68,7 @@ class AbstractModel(abc.ABC):
         """Within the block, the model computes with these values of its variables."""
 
     @abc.abstractmethod
-    def fingerprint(self) -> tuple[Any, ...]:
+    def fingerprint(self) -> Fingerprint:
         """All that a compiled trace of the model depends on, besides its weights' values."""
 
     @abc.abstractmethod
@@ -217,8 +218,10 @@ def checked_names(name: str, names: Any) -> tuple[str, ...] | None:
 def checked_select(value: Any) -> Any:
     """None, an integer, a string or a callable."""
     index = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if value is None or index or isinstance(value, str) or callable(value):
+    if value is None or isinstance(value, str) or callable(value):
         return value
+    if index:
+        return int(value)
     raise TypeError(
         f"`select` must be an index, a key, an attribute's name or a callable. Received: {value!r}."
     )

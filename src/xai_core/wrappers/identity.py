@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-_PLAIN = (bool, int, float, str, type(None))
+_PLAIN = frozenset((bool, int, float, str, type(None)))
 
 
 class Same:
@@ -42,24 +42,65 @@ def _weak(part: Any) -> Any:
         return lambda: part
 
 
-def plain(value: Any) -> Any:
-    """A hashable stand-in for a plain attribute; None for what a fingerprint leaves out."""
-    if isinstance(value, _PLAIN):
-        return (type(value).__name__, value)
-    if isinstance(value, tuple):
-        return tuple(plain(item) for item in value)
-    # A tap of another thread may be in place just now; it is no property of the model.
-    if callable(value) and not getattr(value, "is_tap", False):
-        return Same(value)
-    return None
+class Fingerprint:
+    """The structure of a model: equal to another only while the objects of both are the same.
+
+    Parameters
+    ----------
+    objects : iterable
+        The model's parts, whose plain attributes count: numbers, strings, booleans, None, tuples
+        and callables.
+    skip : set of str
+        Names of attributes that do not count.
+    more : iterable
+        Objects that count by identity alone, such as variables.
+    """
+
+    __slots__ = ("_alive", "_hash", "_live", "_parts")
+
+    def __init__(self, objects: Iterable[Any], skip: frozenset[str], more: Iterable[Any]) -> None:
+        parts: list[Any] = []
+        self._live = live = list(more)
+        for item in objects:
+            live.append(item)
+            for name, value in vars(item).items():
+                if name in skip:
+                    continue
+                kind = type(value)
+                if kind in _PLAIN:
+                    parts += (name, kind, value)
+                elif kind is tuple:
+                    parts += (name, _plain_tuple(value))
+                # A tap of another thread may be in place now; it is no property of the model.
+                elif callable(value) and not getattr(value, "is_tap", False):
+                    parts.append(name)
+                    live.append(value)
+            parts.append(None)
+        parts.extend(map(id, live))
+        self._parts = tuple(parts)
+        self._hash = hash(self._parts)
+        self._alive: list[Any] = []
+
+    def let_go(self) -> Fingerprint:
+        """Keep the objects no longer alive, but notice when one is gone."""
+        self._alive = [_weak(one) for one in self._live]
+        self._live = []
+        return self
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Fingerprint) or self._parts != other._parts:
+            return False
+        # An identifier counts only while its object lives: later it may be another's.
+        return all(one() is not None for one in (*self._alive, *other._alive))
 
 
-def attributes(objects: Iterable[Any], skip: frozenset[str]) -> tuple[Any, ...]:
-    """The plain attributes of each object, by name, without those in ``skip``."""
+def _plain_tuple(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        (
-            Same(item),
-            tuple((name, plain(value)) for name, value in vars(item).items() if name not in skip),
-        )
-        for item in objects
+        _plain_tuple(item) if isinstance(item, tuple) else item if type(item) in _PLAIN else None
+        for item in value
     )

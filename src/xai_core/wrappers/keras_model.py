@@ -78,14 +78,11 @@ class KerasModel(AbstractModel):
         with keras.StatelessScope(state_mapping=pairs):
             yield
 
-    def fingerprint(self) -> tuple[Any, ...]:
+    def fingerprint(self) -> identity.Fingerprint:
         """Every plain attribute, dtype policy and variable of every layer."""
         every = [self.source, *(place.layer for place in layers.places(self.source))]
-        return (
-            identity.attributes(every, _BOOKKEEPING),
-            tuple(layer.dtype_policy.name for layer in every if hasattr(layer, "dtype_policy")),
-            tuple(identity.Same(variable) for variable in self.source.variables),
-        )
+        policies = [layer.dtype_policy for layer in every if hasattr(layer, "dtype_policy")]
+        return identity.Fingerprint(every, _BOOKKEEPING, [*self.source.variables, *policies])
 
     def find(self, layer: Any) -> tuple[str, Any]:
         """The path and the layer that a name, path, index or layer means."""

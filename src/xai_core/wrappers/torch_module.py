@@ -79,13 +79,10 @@ class TorchModule(AbstractModel):
         del state
         return contextlib.nullcontext()
 
-    def fingerprint(self) -> tuple[Any, ...]:
+    def fingerprint(self) -> identity.Fingerprint:
         """Every plain attribute, parameter and buffer of every submodule."""
         tensors = [*self.source.parameters(), *self.source.buffers()]
-        return (
-            identity.attributes(self.source.modules(), _BOOKKEEPING),
-            tuple(identity.Same(tensor) for tensor in tensors),
-        )
+        return identity.Fingerprint(self.source.modules(), _BOOKKEEPING, tensors)
 
     def find(self, layer: Any) -> tuple[str, Any]:
         """The dotted name and the submodule that ``layer`` means."""
