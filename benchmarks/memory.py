@@ -45,9 +45,8 @@ def main() -> int:
 
 def _growth(kind: str, steps: int) -> float:
     """Return the growth of the peak in MB over the level after one warm-up call."""
-    environment.require(environment.ONE_THREAD)
+    environment.require(environment.ONE_THREAD | environment.GIVE_BACK)
     import models
-
     from xai_core import attributions
 
     case = models.small(kind)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from models import Case
 
 Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+
 from models import Case
 
 Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]

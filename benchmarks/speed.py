@@ -32,8 +32,9 @@ from typing import TYPE_CHECKING, Any
 import environment
 
 if TYPE_CHECKING:
-    from models import Case
     from timing import Timing
+
+    from models import Case
 
 BARS = {"small": 1.15, "large": 1.10}
 ROUNDS = {"small": 9, "large": 5}
@@ -51,6 +52,7 @@ def main() -> int:
     options = _options()
     environment.require(environment.ONE_THREAD | environment.KEEP_MEMORY)
     import keras
+
     import models
 
     backend = keras.backend.backend()

@@ -5,6 +5,7 @@ import gc
 import threading
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -246,23 +247,14 @@ def test_the_cache_keeps_no_model_alive(case):
 
 def in_threads(explain, count=8):
     """The results of the same work from several threads at once."""
-    results, errors = [None] * count, []
     start = threading.Barrier(count)
 
-    def work(k):
-        try:
-            start.wait()
-            results[k] = explain()
-        except Exception as error:
-            errors.append(error)
+    def work(_):
+        start.wait()
+        return explain()
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors, errors
-    return results
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
 
 
 def native_twin():

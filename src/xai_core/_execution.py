@@ -100,11 +100,6 @@ class Engine:
         self._fingerprint = self._memory.interned(model.fingerprint())
         self._state = model.state() if _backend.STATE_AS_ARGUMENT else []
 
-    def recalled(self, key: Any) -> Any:
-        """What `remembered` made for this key, or None."""
-        with _PARTS:
-            return self._memory.parts.get((key, self._fingerprint))
-
     def remembered(self, key: Any, make: Callable[[], Any]) -> Any:
         """``make()``, once for each structure of the model and key."""
         key = (key, self._fingerprint)

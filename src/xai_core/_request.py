@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -34,6 +34,8 @@ class Request:
         Leaves (N, M, ...) of the targets; () for the predicted class.
     advance
         Called with the number of model rows that were just computed.
+    decided
+        What the first rows of this call decided for all of them.
     """
 
     model: Any
@@ -42,6 +44,7 @@ class Request:
     score: Any
     targets: tuple[Array, ...]
     advance: Callable[[int], None] = lambda rows: None
+    decided: dict[str, Any] = field(default_factory=dict)
 
     def layout(self, rank: int, needed: bool = True) -> str:
         """The data format of inputs of a rank, batch axis included."""

@@ -172,6 +172,35 @@ def test_merge_of_a_residual_block_is_chosen_and_not_an_auxiliary_branch():
     assert GradCAM(wrap(model, select=1))(x, 1).layer == "auxiliary"
 
 
+def two_branches():
+    """The first class looks at the layer ``a`` only, the second at ``b`` only."""
+    inside = keras.Input((7, 10, 2))
+    columns = []
+    for name in ("a", "b"):
+        maps = layers.Conv2D(2, 3, activation="tanh", name=name)(inside)
+        columns.append(layers.Dense(1)(layers.GlobalAveragePooling2D()(maps)))
+    model = keras.Model(inside, layers.Concatenate()(columns))
+    tiny_models.randomize(model)
+    return model
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_automatic_layer_depends_on_the_score_and_not_on_earlier_calls(order):
+    model, x = two_branches(), KINDS["image"].inputs()
+    for target in order:
+        explanation = GradCAM(model, signed=True)(x, target)
+        assert explanation.layer == ("a", "b")[target]
+        assert explanation.values.any()
+
+
+def test_automatic_layer_does_not_depend_on_the_batch_size():
+    x, targets = KINDS["image"].inputs(), np.array([0, 1, 0, 1, 1])
+    whole = GradCAM(two_branches(), signed=True)(x, targets)
+    parts = GradCAM(two_branches(), signed=True, batch_size=1)(x, targets)
+    assert parts.layer == whole.layer
+    assert_same(parts.values, whole.values)
+
+
 def test_raw_operation_of_the_graph_is_a_candidate():
     inside = keras.Input((7, 10, 2))
     maps = ops.tanh(layers.Conv2D(3, 3, use_bias=False, name="conv")(inside))

@@ -136,7 +136,9 @@ def test_second_order(compiled):
     def second(x):
         return _backend.value_and_grad(slope, x, create_graph=True)[1]
 
-    np.testing.assert_allclose(_backend.to_host(run(second, rows(), compiled)), 6 * rows(), rtol=1e-4)
+    np.testing.assert_allclose(
+        _backend.to_host(run(second, rows(), compiled)), 6 * rows(), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("compiled", COMPILED)

@@ -99,19 +99,18 @@ class AbstractCAM(AbstractExplainer):
 
     def _at_last(self, group: Group) -> Maps:
         """The map at the last candidate on which the score has a gradient."""
-        request = group.request
-        shape = request.batch.float_leaves()[0].shape[1:]
-        key = ("automatic layer", request.score.key(), shape)
-        known = request.engine.recalled(key)
-        tried = [known] if known else candidates(request)[:TRIED]
+        chosen = group.request.decided
+        if "layer" in chosen:
+            return self._at(group, *chosen["layer"])
         first: Any = None
-        for path, call in tried:
+        for path, call in candidates(group.request)[:TRIED]:
             maps = self._at(group, path, call)
+            first = first or ((path, call), maps)
             if _backend.to_host(maps.slope)[: len(group)].any():
-                request.engine.remembered(key, lambda one=(path, call): one)
+                chosen["layer"] = (path, call)
                 return maps
-            first = first or maps
-        return first
+        chosen["layer"], maps = first
+        return maps
 
     def _at(self, group: Group, path: str, call: int | None) -> Maps:
         request = group.request

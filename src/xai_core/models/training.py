@@ -51,7 +51,8 @@ def fit_classifier(
     Examples
     --------
     >>> import keras, numpy as np
-    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    >>> dense = keras.layers.Dense(2, kernel_initializer="zeros")
+    >>> model = keras.Sequential([keras.Input((2,)), dense])
     >>> points = np.random.default_rng(0).normal(size=(64, 2))
     >>> fit_classifier(model, points, points[:, 0] > 0, epochs=300)
     >>> predicted = model.predict_on_batch(points).argmax(axis=1)
