@@ -1,6 +1,7 @@
 """What no method changes, also when it is interrupted; over the rows of `cases.CASES`."""
 
 import _thread
+import signal
 import threading
 
 import keras
@@ -89,6 +90,8 @@ def test_interrupt_in_the_middle_of_the_loop_leaves_everything_as_it_was(name):
     explainer = BY_NAME[name].build(model, batch_size=1, **endless)
     done = threading.Event()
     thread = threading.Thread(target=interrupt_until, args=(done,))
+    # A job in the background begins with interrupts switched off.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -96,6 +99,7 @@ def test_interrupt_in_the_middle_of_the_loop_leaves_everything_as_it_was(name):
     finally:
         done.set()
         thread.join()
+        signal.signal(signal.SIGINT, handler)
     assert (traces_left(model), framework_state()) == before[1:]
     assert [w.tobytes() for w in weights(model)] == [w.tobytes() for w in before[0]]
     assert_same(BY_NAME[name].build(model, batch_size=1)(x, TARGETS).values, expected)

@@ -84,8 +84,9 @@ def _with_origin(explanation: Explanation, file: Path, mode: str) -> Explanation
 def _said(explanation: Explanation) -> str:
     """Return class and score, the class's index where it has a name, and the layer."""
     targets = explanation.targets
-    named = explanation.class_names is not None and targets is not None and targets.ndim == 1
-    index = f" (class {int(targets[0])})" if named else ""
+    index = ""
+    if explanation.class_names is not None and targets is not None and targets.ndim == 1:
+        index = f" (class {int(targets[0])})"
     layer = f", layer {explanation.layer}" if explanation.layer else ""
     return f"{explanation.label()}{index}{layer}"
 
@@ -143,12 +144,13 @@ def _image_shape(model: Any, size: Sequence[int] | None) -> tuple[tuple[int, int
 
 def _sides(sides: Sequence[int | None], size: Sequence[int] | None) -> tuple[int, int]:
     if size is None:
-        if None in sides:
+        height, width = sides
+        if height is None or width is None:
             raise ValueError(
                 "`--size` must be given, for the model leaves the size of its images open. "
                 "Received: none. Pass for example --size 224."
             )
-        return tuple(sides)
+        return height, width
     wanted = tuple(_checks.integer("--size", side, minimum=1) for side in size)
     wanted = wanted * 2 if len(wanted) == 1 else wanted
     fits = all(own in (None, side) for own, side in zip(sides, wanted, strict=False))

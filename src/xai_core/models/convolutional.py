@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from xai_core import _checks
@@ -52,23 +54,22 @@ def small_cnn(input_shape: tuple[int, int, int], classes: int, *, seed: int = 0)
         _checks.integer("input_shape", side, minimum=smallest)
     _checks.integer("classes", classes, minimum=2)
     _checks.integer("seed", seed, minimum=0)
-    x = inputs = keras.Input(tuple(input_shape), dtype="float32")
+    inputs = keras.Input(tuple(input_shape), dtype="float32")
+    x: Any = inputs
     for block, filters in enumerate(_FILTERS):
         if block:
             x = keras.layers.AveragePooling2D(2, data_format="channels_last", dtype="float32")(x)
-        start = keras.initializers.HeNormal(seed=len(_FILTERS) * seed + block)
-        x = _block(x, filters, _KERNELS[block], start)
+        he: Any = keras.initializers.HeNormal(seed=len(_FILTERS) * seed + block)
+        x = _block(x, filters, _KERNELS[block], he)
     x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", dtype="float32")(x)
-    start = keras.initializers.GlorotUniform(seed=seed)
+    start: Any = keras.initializers.GlorotUniform(seed=seed)
     logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits")(
         x
     )
     return keras.Model(inputs, logits, name="small_cnn")
 
 
-def _block(
-    x: keras.KerasTensor, filters: int, kernel: int, start: keras.initializers.Initializer
-) -> keras.KerasTensor:
+def _block(x: keras.KerasTensor, filters: int, kernel: int, start: Any) -> keras.KerasTensor:
     convolution = keras.layers.Conv2D(
         filters,
         kernel,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -70,8 +72,9 @@ def fit_classifier(
         )
     batch_size = min(_BATCH_SIZE, len(inputs))
     batches = len(inputs) // batch_size
+    rate: Any = _rising_and_falling(batches * epochs)
     model.compile(
-        optimizer=keras.optimizers.Adam(_rising_and_falling(batches * epochs)),
+        optimizer=keras.optimizers.Adam(rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     generator = np.random.default_rng(seed)
