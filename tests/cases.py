@@ -63,7 +63,7 @@ class Case:
 
     def on(self, kind, **fields):
         """The explainer of the shared model of a kind."""
-        return self.build(tiny_models.model(kind), **fields)
+        return self.build(tiny_models.model(kind, self.name), **fields)
 
 
 CASES = (

@@ -57,14 +57,17 @@ def test_callable_is_taken_as_it_is():
 @pytest.mark.parametrize("given", ["clasification", "segment", "", 3, ["classification"]], ids=repr)
 def test_unknown_operator_is_refused_when_the_explainer_is_made(given):
     with pytest.raises((TypeError, ValueError), match="`operator`"):
-        Saliency(tiny_models.model("table"), operator=given)
+        Saliency(tiny_models.model("table", "operators"), operator=given)
 
 
 def test_every_method_takes_a_task_by_name():
     for name in ("regression", xai.Tasks.REGRESSION, "Regression"):
-        explanation = GradientInput(tiny_models.model("table"), operator=name)(X, TARGETS)
+        explanation = GradientInput(tiny_models.model("table", "operators"), operator=name)(
+            X, TARGETS
+        )
         assert_same(
-            explanation.values, GradientInput(tiny_models.model("table"))(X, TARGETS).values
+            explanation.values,
+            GradientInput(tiny_models.model("table", "operators"))(X, TARGETS).values,
         )
 
 
@@ -80,12 +83,14 @@ def test_custom_operator_is_the_score():
         return (oracles.logits("table", x) ** 2).sum(-1)
 
     x = oracles.inputs("table")
-    explanation = Saliency(tiny_models.model("table"), operator=squared, absolute=False)(X)
+    explanation = Saliency(
+        tiny_models.model("table", "operators"), operator=squared, absolute=False
+    )(X)
     assert_same(explanation.values, oracles.gradient(scores, x))
     assert_same(explanation.scores, scores(x.astype(float)))
     assert explanation.targets is None
     path = IntegratedGradients(
-        tiny_models.model("table"), operator=squared, steps=9, rule="trapezoid"
+        tiny_models.model("table", "operators"), operator=squared, steps=9, rule="trapezoid"
     )(X)
     expected = oracles.integrated_gradients(scores, x, steps=9)
     assert_same(path.values, expected)
@@ -97,9 +102,11 @@ def test_custom_operator_gets_targets_row_by_row():
         return ops.sum(model(inputs) * ops.cast(targets, "float32"), axis=-1)
 
     weights = np.random.default_rng(2).normal(size=(5, 3)).astype("float32")
-    expected = GradientInput(tiny_models.model("table"))(X, weights)
+    expected = GradientInput(tiny_models.model("table", "operators"))(X, weights)
     for size in (1, 3, 32):
-        explainer = GradientInput(tiny_models.model("table"), operator=weighted, batch_size=size)
+        explainer = GradientInput(
+            tiny_models.model("table", "operators"), operator=weighted, batch_size=size
+        )
         assert_same(explainer(X, weights).values, expected.values)
 
 
@@ -110,17 +117,19 @@ def test_custom_operator_gets_none_where_no_targets_are_given():
         seen.append(targets)
         return model(inputs)[:, 0]
 
-    explanation = Saliency(tiny_models.model("table"), operator=first)(X)
+    explanation = Saliency(tiny_models.model("table", "operators"), operator=first)(X)
     assert set(map(type, seen)) == {type(None)}
-    assert_same(explanation.values, Saliency(tiny_models.model("table"))(X, 0).values)
+    assert_same(explanation.values, Saliency(tiny_models.model("table", "operators"))(X, 0).values)
 
 
 def test_custom_operator_may_use_the_inputs():
     def penalized(model, inputs, targets):
         return model(inputs)[:, 0] - ops.sum(ops.square(inputs), axis=-1)
 
-    explanation = Saliency(tiny_models.model("table"), operator=penalized, absolute=False)(X)
-    plain = Saliency(tiny_models.model("table"), absolute=False)(X, 0)
+    explanation = Saliency(
+        tiny_models.model("table", "operators"), operator=penalized, absolute=False
+    )(X)
+    plain = Saliency(tiny_models.model("table", "operators"), absolute=False)(X, 0)
     assert_same(explanation.values, plain.values - 2 * X)
 
 
@@ -128,7 +137,9 @@ def test_custom_operator_sees_the_output_that_was_asked_for():
     def first(model, inputs, targets):
         return model(inputs)[:, 0]
 
-    explanation = Saliency(tiny_models.model("table"), operator=first, output="softmax")(X)
+    explanation = Saliency(
+        tiny_models.model("table", "operators"), operator=first, output="softmax"
+    )(X)
     assert_same(explanation.scores, oracles.softmax(oracles.logits("table", X))[:, 0])
 
 
@@ -137,7 +148,8 @@ def test_two_operators_do_not_share_a_compiled_step():
         return lambda model, inputs, targets: scale * model(inputs)[:, 0]
 
     maps = [
-        Saliency(tiny_models.model("table"), operator=make(scale))(X).values for scale in (1.0, 2.0)
+        Saliency(tiny_models.model("table", "operators"), operator=make(scale))(X).values
+        for scale in (1.0, 2.0)
     ]
     assert_same(maps[1], 2 * maps[0])
 
@@ -146,7 +158,9 @@ def test_operator_that_does_not_ask_the_model_gives_the_gradient_of_the_input():
     def norm(model, inputs, targets):
         return ops.sum(ops.square(inputs), axis=-1)
 
-    explanation = Saliency(tiny_models.model("table"), operator=norm, absolute=False)(X)
+    explanation = Saliency(tiny_models.model("table", "operators"), operator=norm, absolute=False)(
+        X
+    )
     assert_same(explanation.values, 2 * X)
 
 
@@ -192,7 +206,7 @@ ENDS = [
 
 @pytest.mark.parametrize("name", ENDS)
 def test_logits_of_a_model_that_ends_in_a_softmax(name):
-    expected = GradientInput(tiny_models.model("table"))(X, TARGETS)
+    expected = GradientInput(tiny_models.model("table", "operators"))(X, TARGETS)
     explanation = GradientInput(ends(name), output="logits")(X, TARGETS)
     assert_same(explanation.values, expected.values)
     assert_same(explanation.scores, expected.scores)
@@ -212,14 +226,18 @@ def test_softmax_and_sigmoid_of_a_model_that_ends_in_logits():
 
     for output, function in (("softmax", oracles.softmax), ("sigmoid", sigmoid)):
         scores = oracles.score("table", TARGETS, function)
-        explanation = GradientInput(tiny_models.model("table"), output=output)(X, TARGETS)
+        explanation = GradientInput(tiny_models.model("table", "operators"), output=output)(
+            X, TARGETS
+        )
         assert_same(explanation.values, oracles.gradient(scores, X) * X)
         assert_same(explanation.scores, scores(X.astype(float)))
 
 
 def test_logits_of_a_model_that_ends_in_logits_change_nothing():
-    expected = GradientInput(tiny_models.model("table"))(X, TARGETS)
-    explanation = GradientInput(tiny_models.model("table"), output="logits")(X, TARGETS)
+    expected = GradientInput(tiny_models.model("table", "operators"))(X, TARGETS)
+    explanation = GradientInput(tiny_models.model("table", "operators"), output="logits")(
+        X, TARGETS
+    )
     assert_same(explanation.values, expected.values)
 
 
@@ -227,7 +245,7 @@ def test_logits_at_an_inner_layer():
     twin = tiny_models.network("image", activation="softmax")
     x = KINDS["image"].inputs()
     explanation = GradCAM(twin, output="logits")(x, 1)
-    assert_same(explanation.values, GradCAM(tiny_models.model("image"))(x, 1).values)
+    assert_same(explanation.values, GradCAM(tiny_models.model("image", "operators"))(x, 1).values)
     assert differ(explanation.values, GradCAM(twin)(x, 1).values)
 
 

@@ -38,7 +38,7 @@ def test_one_class_holds_for_all_rows(case):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64"])
 def test_any_integer_type_picks_columns(dtype):
-    explainer = xai.attributions.Saliency(tiny_models.model("image"))
+    explainer = xai.attributions.Saliency(tiny_models.model("image", "Saliency"))
     assert_same(
         explainer(X, TARGETS.astype(dtype)).values, explainer(X, TARGETS.astype("int32")).values
     )
@@ -89,7 +89,7 @@ def test_none_is_the_predicted_class(case):
 
 @pytest.mark.parametrize("case", LINEAR)
 def test_class_name_is_its_column(case):
-    model = xai.wrap(tiny_models.model("image"), class_names=NAMES)
+    model = xai.wrap(tiny_models.model("image", case.name), class_names=NAMES)
     explainer = case.build(model)
     expected = case.on("image")(X, 1)
     named = explainer(X, "dog")
@@ -102,7 +102,7 @@ def test_class_name_is_its_column(case):
 
 
 def test_class_agnostic_method_takes_targets_and_says_that_it_ignores_them():
-    explainer = xai.attributions.RandomMap(tiny_models.model("image"))
+    explainer = xai.attributions.RandomMap(tiny_models.model("image", "RandomMap"))
     first, second = explainer(X, 0), explainer(X, TARGETS)
     assert np.array_equal(first.values, second.values)
     assert not first.targets_used
@@ -143,7 +143,7 @@ def test_explain_each_needs_no_more_model_rows_for_more_targets():
 def test_many_targets_give_one_warning_and_their_own_maps():
     x = KINDS["table"].inputs()
     explainer = xai.attributions.IntegratedGradients(
-        tiny_models.model("table"), steps=2, rule="trapezoid"
+        tiny_models.model("table", "IntegratedGradients"), steps=2, rule="trapezoid"
     )
     weights = np.random.default_rng(3).normal(size=(20, 5, 3)).astype("float32")
     with pytest.warns(xai.ExplanationWarning, match="steps") as caught:
@@ -158,14 +158,14 @@ def test_many_targets_give_one_warning_and_their_own_maps():
 
 @pytest.mark.parametrize("targets", [[], 3, None, "dog"], ids=repr)
 def test_explain_each_refuses_what_is_no_list_of_targets(targets):
-    explainer = xai.attributions.Saliency(tiny_models.model("image"))
+    explainer = xai.attributions.Saliency(tiny_models.model("image", "Saliency"))
     with pytest.raises((TypeError, ValueError), match="`targets`"):
         explainer.explain_each(X, targets)
 
 
 def test_all_classes_of_several_batches():
     x = KINDS["table"].inputs(5)
-    explainer = xai.attributions.Saliency(tiny_models.model("table"), batch_size=2)
+    explainer = xai.attributions.Saliency(tiny_models.model("table", "Saliency"), batch_size=2)
     together = explainer.explain_each(x, "all")
     assert [one.targets.tolist() for one in together] == [[k] * 5 for k in range(3)]
     for k, one in enumerate(together):
@@ -176,7 +176,7 @@ def test_all_classes_of_several_batches():
 
 
 def test_labels_of_a_stream_are_its_targets_if_asked_for():
-    explainer = xai.attributions.Saliency(tiny_models.model("image"))
+    explainer = xai.attributions.Saliency(tiny_models.model("image", "Saliency"))
     batches = [(X, TARGETS), (X, TARGETS[::-1], np.ones(5))]
     first, second = explainer.stream(batches, targets="labels")
     assert_same(first.values, explainer(X, TARGETS).values)
@@ -258,7 +258,9 @@ def test_regression_of_one_column_needs_no_target():
 
 
 def test_regression_of_several_columns_takes_a_column_or_weights():
-    explainer = xai.attributions.GradientInput(tiny_models.model("image"), operator="regression")
+    explainer = xai.attributions.GradientInput(
+        tiny_models.model("image", "GradientInput"), operator="regression"
+    )
     assert_same(explainer(X, TARGETS).scores, raw()[range(5), TARGETS])
     assert differ(explainer(X, 0).values, explainer(X, 1).values)
     with pytest.raises(ValueError, match="`targets`"):

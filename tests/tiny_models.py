@@ -56,8 +56,13 @@ if BACKEND == "torch":
 
 
 @functools.cache
-def model(name):
-    """The shared model of a kind; tests that change a model take a `fresh` one."""
+def model(name, owner=""):
+    """The shared model of a kind; tests that change a model take a `fresh` one.
+
+    Each owner has a copy: the package keeps 32 compiled steps per model, and all the steps that
+    these tests ask for would drive each other out.
+    """
+    del owner
     return fresh(name)
 
 

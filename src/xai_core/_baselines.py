@@ -37,6 +37,11 @@ def as_list(baseline: Any) -> list[Any]:
     return baseline if isinstance(baseline, list) else [baseline]
 
 
+def evaluated(baseline: Any, leaf: Array) -> list[Any]:
+    """The baselines, functions replaced by what they return for the whole input, (N, ...)."""
+    return [_called(one, leaf) if callable(one) else one for one in as_list(baseline)]
+
+
 def samples(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) -> list[Array]:
     """The baselines of some rows of an input, each of the shape of those rows.
 
@@ -59,22 +64,14 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
     x = leaf[rows]
     if isinstance(baseline, str):
         return _named(baseline, x, layout)
-    if callable(baseline):
-        array = _numbers(baseline(x.copy()))
-        if array.shape != x.shape:
-            raise ValueError(
-                f"`baseline` must map inputs of shape {x.shape} to that shape. "
-                f"Received: shape {array.shape}."
-            )
-    else:
-        array = _numbers(baseline)
-        if array.ndim == leaf.ndim and array.shape == leaf.shape:
-            array = array[rows]
-        elif array.ndim and array.shape != leaf.shape[1:]:
-            raise ValueError(
-                f"`baseline` must be a number, or have the shape of one sample "
-                f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
-            )
+    array = _called(baseline, leaf) if callable(baseline) else _numbers(baseline)
+    if array.ndim == leaf.ndim and array.shape == leaf.shape:
+        array = array[rows]
+    elif array.ndim and array.shape != leaf.shape[1:]:
+        raise ValueError(
+            f"`baseline` must be a number, or have the shape of one sample "
+            f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
+        )
     with np.errstate(over="ignore"):  # what is too large becomes infinite
         array = array.astype(x.dtype)
     if not np.isfinite(array).all():
@@ -82,6 +79,16 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
             f"`baseline` must be finite in {x.dtype}. Received: NaN or too large a number."
         )
     return np.broadcast_to(array, x.shape).copy()
+
+
+def _called(baseline: Callable[[Array], Any], leaf: Array) -> Array:
+    array = _numbers(baseline(leaf.copy()))
+    if array.shape != leaf.shape:
+        raise ValueError(
+            f"`baseline` must map inputs of shape {leaf.shape} to that shape. "
+            f"Received: shape {array.shape}."
+        )
+    return array
 
 
 def _numbers(baseline: Any) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
 from collections import OrderedDict
@@ -75,10 +74,7 @@ class _Compiled:
         def step(state: Any, arguments: Any) -> Any:
             # The live objects equal those of the key, so the trace may use them but not hold them.
             score, static = _LIVE.get()
-            scope = contextlib.nullcontext()
-            if _backend.STATE_AS_ARGUMENT:
-                scope = score.model.with_state(state)
-            with scope:
+            with score.model.with_state(state):
                 return function(score, *arguments, **static)
 
         self.run = _backend.jit(step)
@@ -121,10 +117,7 @@ class Engine:
 
     def dry_run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)`` for its shapes and side effects, weights untouched."""
-        scope = contextlib.nullcontext()
-        if _backend.STATE_AS_ARGUMENT:
-            scope = self.model.with_state(self._state)
-        with _TRACES, scope:
+        with _TRACES, self.model.with_state(self._state):
             return _backend.dry_run(function, *arguments)
 
     def step(self, score: Any, function: Callable[..., Any], *arguments: Any, **static: Any) -> Any:

@@ -110,7 +110,7 @@ def make(
 
     ``asked`` holds the targets of each explanation that is wanted from the same rows.
     """
-    structure = _inputs.as_structure(inputs, model.several_inputs)
+    structure = model.arranged(_inputs.as_structure(inputs, model.several_inputs))
     leaves = keras.tree.flatten(structure)
     model.check(structure)
     batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
@@ -181,7 +181,9 @@ def _built_in_targets(
 def _custom_targets(
     model: AbstractModel, rows: int, asked: Sequence[Any]
 ) -> tuple[tuple[Array, ...], Any]:
-    if all(one is None for one in asked):
+    if any(one is None for one in asked) and len(asked) > 1:
+        raise ValueError("`targets` of several explanations must be given. Received: None.")
+    if asked[0] is None:
         return (), 0
     flat = [[_custom_leaf(leaf, rows, model) for leaf in _leaves(one)] for one in asked]
     skeleton = keras.tree.map_structure(lambda _: 0, _as_tree(asked[0]))

@@ -79,6 +79,7 @@ class Score:
             targets = (self._predicted(model(inputs)),)
         count = targets[0].shape[1] if targets else 1
         columns = [self._operate(model, inputs, targets, m) for m in range(count)]
+        self._check_rows(columns[0], floats)
         return ops.stack(columns, axis=1), targets
 
     def one_target(self, floats: Any, integers: Any, targets: Any) -> Any:
@@ -90,6 +91,14 @@ class Score:
             return self.operator(model, inputs, None)
         own = keras.tree.pack_sequence_as(self.targets, [leaf[:, m] for leaf in targets])
         return self.operator(model, inputs, own)
+
+    def _check_rows(self, scores: Any, floats: Any) -> None:
+        rows = floats[0].shape[0]
+        if None not in (rows, scores.shape[0]) and rows != scores.shape[0]:
+            raise ValueError(
+                f"`operator` must return one score per row, of shape ({rows},). "
+                f"Received: shape {tuple(scores.shape[:1])}."
+            )
 
     def _predicted(self, outputs: Tensor) -> Tensor:
         outputs = operators.as_columns(outputs)
@@ -184,24 +193,30 @@ def _ending(engine: Engine, batch: Batch) -> _Ending:
     def run(floats: Any, integers: Any) -> Tensor:
         nonlocal notes
         with model.final_calls() as calls:
-            every = model.call(batch.pack(floats, integers))
+            every = _called(model, batch, batch.pack(floats, integers))
         outputs = model.selected(every)
         if model.select is None and outputs is getattr(every, "logits", None):
             notes = ("The output `.logits` is explained.",)
         seen[:] = [(call.kind, k) for k, call in enumerate(calls) if call.after is outputs]
+        shape[:] = outputs.shape
         return outputs
 
+    shape: list[int] = []
+    outputs = engine.dry_run(run, floats, integers)
+    kind, position = seen[-1] if seen else (None, None)
+    row = None if model.shows_final_calls else _backend.to_host(outputs)
+    return _Ending(tuple(shape), kind, position, row, model.ends_quantized(), notes)
+
+
+def _called(model: AbstractModel, batch: Batch, inputs: Any) -> Any:
     try:
-        outputs = engine.dry_run(run, floats, integers)
+        return model.call(inputs)
     except model.shape_errors as error:
         raise ValueError(
             "`inputs` must be what the model takes. Received: shapes "
             f"{', '.join(str(leaf.shape) for leaf in batch.leaves)}, for which one row of the "
-            f"model raised: {error}"
+            f"model raised {type(error).__name__}: {error}"
         ) from error
-    kind, position = seen[-1] if seen else (None, None)
-    row = None if model.shows_final_calls else _backend.to_host(outputs)
-    return _Ending(tuple(outputs.shape), kind, position, row, model.ends_quantized(), notes)
 
 
 def _with_row(engine: Engine, batch: Batch, ending: _Ending) -> _Ending:

@@ -202,8 +202,8 @@ def data_format(model: keras.Model) -> str:
     for place in places(model):
         if type(place.layer).__name__ in _MOVING:
             break
-        own = getattr(place.layer, "data_format", None)
-        if own is not None and not isinstance(place.layer, keras.layers.Flatten):
+        own = _own_format(place.layer)
+        if own is not None:
             found.append((place.path, own))
     for path, own in found:
         if own != found[0][1]:
@@ -213,6 +213,17 @@ def data_format(model: keras.Model) -> str:
                 "Pass wrap(model, data_format=...) with the layout of the inputs."
             )
     return found[0][1] if found else keras.config.image_data_format()
+
+
+def feature_format(model: keras.Model) -> str | None:
+    """The layout inside the model: that of its last layer which has one."""
+    formats = [_own_format(place.layer) for place in places(model)]
+    return next((own for own in reversed(formats) if own is not None), None)
+
+
+def _own_format(layer: Any) -> str | None:
+    # Flatten has the setting too, but no layout of its own.
+    return None if isinstance(layer, keras.layers.Flatten) else getattr(layer, "data_format", None)
 
 
 class FinalCall(NamedTuple):
@@ -238,9 +249,10 @@ def final_calls(bypass: int | None = None) -> Iterator[list[FinalCall]]:
             if threading.get_ident() != owner:
                 return original(x, *args, **kwargs)
             index = len(calls)
-            result = x if index == bypass else original(x, *args, **kwargs)
-            calls.insert(index, FinalCall(kind, x, result))
-            return result
+            calls.append(FinalCall(kind, x, x))
+            if index != bypass:
+                calls[index] = FinalCall(kind, x, original(x, *args, **kwargs))
+            return calls[index].after
 
         return call
 
@@ -251,6 +263,12 @@ def final_calls(bypass: int | None = None) -> Iterator[list[FinalCall]]:
             for kind, original in originals.items():
                 setattr(functions, kind, listing(kind, original))
             yield calls
+            if bypass is not None and bypass >= len(calls):
+                raise ValueError(
+                    '`output="logits"` needs the call of softmax or sigmoid that ends the model. '
+                    f"Received: a model that made {len(calls)} such calls instead of "
+                    f"{bypass + 1} when it ran. Give a model that ends in logits."
+                )
         finally:
             for kind, original in originals.items():
                 setattr(functions, kind, original)

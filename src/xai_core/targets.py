@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai_core import _checks
+from xai_core._inputs import host
 from xai_core.typing import Array
 
 __all__ = ["encode"]
@@ -24,7 +25,8 @@ def encode(
     Parameters
     ----------
     targets : int, str, (N,) integers or strings, or (N, K) weights
-        A scalar holds for all rows. Weights are any finite numbers; negative ones give contrasts.
+        A scalar holds for all rows; integers of shape (N, 1) are indices. Weights are any finite
+        numbers; negative ones give contrasts.
     rows : int
         Number of rows N.
     columns : int
@@ -53,7 +55,9 @@ def encode(
     >>> encode([[1.0, -1.0]], rows=1, columns=2, names=None)
     array([[ 1., -1.]], dtype=float32)
     """
-    array = np.asarray(targets)
+    array = host(targets, "targets")
+    if array.dtype.kind in "iu" and array.shape == (rows, 1):
+        array = array[:, 0]  # labels as Keras takes them
     if array.dtype.kind in "US":
         array = _indices_of_names(array, names)
     if array.dtype.kind not in "iuf":

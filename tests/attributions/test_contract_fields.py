@@ -111,7 +111,7 @@ def test_explainer_survives_pickling(case, name):
 @pytest.mark.parametrize("case", EACH)
 def test_one_wrapped_model_serves_as_the_model(case):
     x = KINDS["image"].inputs()
-    model = tiny_models.model("image")
+    model = tiny_models.model("image", case.name)
     wrapped = xai.wrap(model, class_names=("a", "b", "c"))
     explanation = case.build(wrapped)(x, TARGETS)
     assert explanation.class_names == ("a", "b", "c")

@@ -18,7 +18,7 @@ from tiny_models import KINDS
 
 @pytest.mark.parametrize(("case", "kind"), PAIRS)
 def test_inputs_and_model_are_untouched(case, kind):
-    model = tiny_models.model(kind.name)
+    model = tiny_models.model(kind.name, case.name)
     x, targets = kind.inputs(), TARGETS.copy()
     before = x.tobytes(), weights(model), outputs(model, x), traces_left(model)
     case.build(model)(x, targets)
@@ -57,7 +57,7 @@ INTERRUPTED = [
 )
 @pytest.mark.parametrize(("case", "kind"), INTERRUPTED)
 def test_exception_inside_leaves_everything_as_it_was(case, kind, exception, at):
-    model, x = tiny_models.model(kind.name), kind.inputs()
+    model, x = tiny_models.model(kind.name, "broken"), kind.inputs()
     expected = case.build(model)(x, TARGETS).values
     before = weights(model), outputs(model, x), traces_left(model), framework_state()
     broken = case.build(model, operator=failing(exception, at), batch_size=2)

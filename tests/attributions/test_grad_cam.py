@@ -52,7 +52,7 @@ def test_signed_map_keeps_what_speaks_against_the_score(form):
 @pytest.mark.parametrize("kind", SPATIAL, ids=lambda kind: kind.name)
 def test_equals_the_oracle(kind, signed):
     layer = "act2" if kind.native else "conv2"
-    explainer = GradCAM(tiny_models.model(kind.name), layer=layer, signed=signed)
+    explainer = GradCAM(tiny_models.model(kind.name, "GradCAM"), layer=layer, signed=signed)
     explanation = explainer(kind.inputs(), TARGETS)
     x = oracles.inputs(kind.twin)
     assert_same(explanation.values, kind.layout(oracles.grad_cam_of(kind.twin, x, TARGETS, signed)))
@@ -61,7 +61,7 @@ def test_equals_the_oracle(kind, signed):
 
 @pytest.mark.parametrize("kind", SPATIAL, ids=lambda kind: kind.name)
 def test_automatic_layer_of_the_small_networks(kind):
-    explanation = GradCAM(tiny_models.model(kind.name))(kind.inputs(), TARGETS)
+    explanation = GradCAM(tiny_models.model(kind.name, "GradCAM"))(kind.inputs(), TARGETS)
     assert explanation.layer == ("act2" if kind.native else "conv2")
 
 
@@ -151,13 +151,15 @@ def test_layer_without_gradient_is_named():
 @pytest.mark.parametrize("layer", ["gap", "logits"])
 def test_layer_without_spatial_map_is_refused(layer):
     with pytest.raises(ValueError, match="`layer`") as error:
-        at(tiny_models.model("image"), layer)
+        at(tiny_models.model("image", "GradCAM"), layer)
     assert layer in str(error.value)
 
 
 def test_tables_are_refused():
     with pytest.raises(ValueError, match=r"spatial|table|rank"):
-        GradCAM(tiny_models.model("table"), layer="hidden")(KINDS["table"].inputs(), TARGETS)
+        GradCAM(tiny_models.model("table", "GradCAM"), layer="hidden")(
+            KINDS["table"].inputs(), TARGETS
+        )
 
 
 def test_block_that_returns_a_tuple_gives_its_first_tensor():

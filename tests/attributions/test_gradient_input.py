@@ -31,7 +31,8 @@ def test_equals_the_oracle(kind):
     product = oracles.gradient(oracles.score(kind.twin, TARGETS), x) * x
     for reducer in ("sum", "abs_max") if kind.rank == 4 else (None,):
         explainer = GradientInput(
-            tiny_models.model(kind.name), **({"reducer": reducer} if reducer else {})
+            tiny_models.model(kind.name, "GradientInput"),
+            **({"reducer": reducer} if reducer else {}),
         )
         values = explainer(kind.inputs(), TARGETS).values
         assert_same(values, kind.layout(oracles.reduce(product, reducer)))
@@ -48,6 +49,8 @@ def test_callable_reducer_gets_the_unreduced_map():
 
     x = kind.inputs()
     product = oracles.gradient(oracles.score("image", TARGETS), x) * x
-    explanation = GradientInput(tiny_models.model("image"), reducer=spread)(x, TARGETS)
+    explanation = GradientInput(tiny_models.model("image", "GradientInput"), reducer=spread)(
+        x, TARGETS
+    )
     assert_same(explanation.values, np.ptp(product, axis=-1, keepdims=True))
     assert set(shapes) == {(7, 10, 2)}

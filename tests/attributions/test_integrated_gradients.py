@@ -81,7 +81,11 @@ def test_equals_the_dense_sum(kind, rule):
         oracles.score(kind.twin, TARGETS), x, baseline=0.25, steps=7, rule=rule
     )
     explainer = IntegratedGradients(
-        tiny_models.model(kind.name), steps=7, rule=rule, baseline=0.25, batch_size=5
+        tiny_models.model(kind.name, "IntegratedGradients"),
+        steps=7,
+        rule=rule,
+        baseline=0.25,
+        batch_size=5,
     )
     explanation = explainer(kind.inputs(), TARGETS)
     assert_same(explanation.values, kind.layout(oracles.reduce(expected, "sum")))
@@ -93,7 +97,7 @@ def test_equals_the_dense_sum(kind, rule):
 
 
 def test_fifty_steps_and_baseline_zero_are_the_defaults():
-    explainer = IntegratedGradients(tiny_models.model("table"))
+    explainer = IntegratedGradients(tiny_models.model("table", "IntegratedGradients"))
     assert (explainer.steps, explainer.baseline, explainer.reducer) == (50, 0.0, "sum")
     assert explainer.rule in RULES
     x = oracles.inputs("table")
@@ -117,7 +121,9 @@ def test_several_inputs_are_complete_together():
 
 def test_predicted_class_is_that_of_the_input_not_of_the_path():
     x = oracles.inputs("table")
-    explainer = IntegratedGradients(tiny_models.model("table"), baseline=-x, steps=8)
+    explainer = IntegratedGradients(
+        tiny_models.model("table", "IntegratedGradients"), baseline=-x, steps=8
+    )
     explanation = explainer(x)
     predicted = oracles.logits("table", x).argmax(1)
     assert (oracles.logits("table", -x).argmax(1) != predicted).any()
@@ -133,7 +139,10 @@ def test_predicted_class_is_that_of_the_input_not_of_the_path():
 
 def explained(kind, baseline):
     explainer = IntegratedGradients(
-        tiny_models.model(kind.name), baseline=baseline, steps=6, rule="gauss_legendre"
+        tiny_models.model(kind.name, "IntegratedGradients"),
+        baseline=baseline,
+        steps=6,
+        rule="gauss_legendre",
     )
     return explainer(kind.inputs(), TARGETS)
 
@@ -191,7 +200,9 @@ def test_mean_baseline_is_per_sample_and_channel_over_positions(kind):
 )
 def test_blur_baseline_keeps_flat_images_and_smooths_others(kind):
     flat = kind.layout(np.full((5, 7, 10, 2), 0.7, "float32"))
-    explainer = IntegratedGradients(tiny_models.model(kind.name), baseline="blur", steps=6)
+    explainer = IntegratedGradients(
+        tiny_models.model(kind.name, "IntegratedGradients"), baseline="blur", steps=6
+    )
     same = explainer(flat, TARGETS)
     np.testing.assert_allclose(same.values, 0, atol=1e-6)
     assert_same(same.base_values, same.scores)
@@ -209,7 +220,7 @@ def test_blur_baseline_does_not_mix_channels():
     x = np.zeros((5, 7, 10, 2), "float32")
     x[:, 3, 5, 0] = 1.0
     explainer = IntegratedGradients(
-        tiny_models.model("image"), baseline="blur", steps=6, reducer=None
+        tiny_models.model("image", "IntegratedGradients"), baseline="blur", steps=6, reducer=None
     )
     values = explainer(x, TARGETS).values
     assert np.abs(values[..., 0]).max() > 0

@@ -25,7 +25,7 @@ def drawn(row, seed, shape):
 def test_numbers_are_those_of_the_documented_generator(name, seed):
     kind = KINDS[name]
     x = kind.inputs(3)
-    values = RandomMap(tiny_models.model(name), seed=seed)(x, 0).values
+    values = RandomMap(tiny_models.model(name, "RandomMap"), seed=seed)(x, 0).values
     shape = {"table": (4,), "series": (9, 3)}.get(name, (7, 10, 1))
     expected = np.stack([drawn(row, seed, shape) for row in x])
     assert np.array_equal(values, kind.layout(expected))
@@ -58,7 +58,7 @@ def test_equal_rows_get_equal_maps_and_others_do_not():
 @pytest.mark.parametrize("name", ["image", "channels_first"])
 def test_grid_makes_constant_blocks(name, grid):
     kind = KINDS[name]
-    explanation = RandomMap(tiny_models.model(name), grid_size=grid)(kind.inputs(3), 0)
+    explanation = RandomMap(tiny_models.model(name, "RandomMap"), grid_size=grid)(kind.inputs(3), 0)
     maps = explanation.values.reshape(3, 7, 10)
     high, wide = (grid, grid) if isinstance(grid, int) else grid
     for one in maps:
@@ -69,7 +69,7 @@ def test_grid_makes_constant_blocks(name, grid):
 
 
 def test_grid_of_a_series_is_along_time():
-    values = RandomMap(tiny_models.model("series"), grid_size=3)(
+    values = RandomMap(tiny_models.model("series", "RandomMap"), grid_size=3)(
         KINDS["series"].inputs(2), 0
     ).values
     assert values.shape == (2, 9, 3)
@@ -80,7 +80,9 @@ def test_grid_of_a_series_is_along_time():
 def test_needs_no_model():
     x = KINDS["image"].inputs(3)
     explanation = RandomMap()(x)
-    assert np.array_equal(explanation.values, RandomMap(tiny_models.model("image"))(x).values)
+    assert np.array_equal(
+        explanation.values, RandomMap(tiny_models.model("image", "RandomMap"))(x).values
+    )
     assert explanation.scores is None
     assert explanation.targets is None
     assert explanation.seed == 0
@@ -88,8 +90,8 @@ def test_needs_no_model():
 
 def test_scores_of_the_model_are_told():
     x = KINDS["image"].inputs(3)
-    explanation = RandomMap(tiny_models.model("image"))(x, 1)
-    expected = xai.attributions.Saliency(tiny_models.model("image"))(x, 1)
+    explanation = RandomMap(tiny_models.model("image", "RandomMap"))(x, 1)
+    expected = xai.attributions.Saliency(tiny_models.model("image", "RandomMap"))(x, 1)
     np.testing.assert_allclose(explanation.scores, expected.scores, rtol=1e-6)
     assert np.array_equal(explanation.fingerprints, expected.fingerprints)
 
@@ -97,4 +99,4 @@ def test_scores_of_the_model_are_told():
 @pytest.mark.parametrize("grid", [8, (7, 11), (2, 2, 2)])
 def test_grid_that_does_not_fit_is_refused(grid):
     with pytest.raises(ValueError, match="`grid_size`"):
-        RandomMap(tiny_models.model("image"), grid_size=grid)(KINDS["image"].inputs(1))
+        RandomMap(tiny_models.model("image", "RandomMap"), grid_size=grid)(KINDS["image"].inputs(1))

@@ -26,7 +26,6 @@ STATE_AS_ARGUMENT = _shim.STATE_AS_ARGUMENT
 activation_and_grad = _shim.activation_and_grad
 devices = _shim.devices
 dry_run = _shim.dry_run
-is_tensor = _shim.is_tensor
 jit = _shim.jit
 no_grad = _shim.no_grad
 to_device = _shim.to_device
@@ -41,7 +40,6 @@ __all__ = [
     "activation_and_grad",
     "devices",
     "dry_run",
-    "is_tensor",
     "jit",
     "no_grad",
     "to_device",

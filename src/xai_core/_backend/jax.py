@@ -122,11 +122,6 @@ def to_host(tensor: Any) -> np.ndarray:
     return np.asarray(tensor)
 
 
-def is_tensor(value: Any) -> bool:
-    """Whether ``value`` is a tensor of this framework."""
-    return isinstance(value, jax.Array)
-
-
 def devices() -> list[str]:
     """The devices that this framework can use."""
     return [str(device) for device in jax.devices()]

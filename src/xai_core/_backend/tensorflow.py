@@ -42,8 +42,12 @@ def no_grad() -> contextlib.AbstractContextManager[None]:
 
 
 def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run ``function`` for its side effects and shapes."""
-    return function(*arguments)
+    """Run ``function`` for its side effects and shapes: traced, as the steps are.
+
+    Eager loops of recurrent layers call their parts once for each time step, a trace only once.
+    """
+    traced = tf.function(functools.partial(function), autograph=False)
+    return traced.get_concrete_function(*arguments).structured_outputs
 
 
 def _columns(scores: Any) -> list[Any]:
@@ -106,6 +110,8 @@ def activation_and_grad(
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
 
         def watch(output: Any) -> Any:
+            # A layer that returns its input would else share its gradient with other paths.
+            output = tf.identity(output)
             tape.watch(output)
             seen.append(output)
             return output
@@ -126,11 +132,6 @@ def to_device(array: np.ndarray, device: Any = None) -> Any:
 def to_host(tensor: Any) -> np.ndarray:
     """A NumPy array of ``tensor``."""
     return np.asarray(tensor)
-
-
-def is_tensor(value: Any) -> bool:
-    """Whether ``value`` is a tensor of this framework."""
-    return tf.is_tensor(value)
 
 
 def devices() -> list[str]:

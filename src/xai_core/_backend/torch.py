@@ -156,11 +156,6 @@ def to_host(tensor: Any) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def is_tensor(value: Any) -> bool:
-    """Whether ``value`` is a tensor of this framework."""
-    return isinstance(value, torch.Tensor)
-
-
 def devices() -> list[str]:
     """The devices that this framework can use."""
     found = [f"cuda:{k}" for k in range(torch.cuda.device_count())]

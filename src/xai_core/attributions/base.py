@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -29,7 +29,8 @@ class AbstractExplainer(abc.ABC):
     operator : Tasks, str or callable, optional
         Which score is explained: a task's name or ``(model, inputs, targets) -> (N,)``.
         Classification where nothing is given. Steps are compiled once for each callable, known
-        by identity: define it once, not per call.
+        by identity: define it once, not per call. What a callable closes over is a constant of
+        the compiled step: on JAX also the weights of other models.
     output : {"raw", "logits", "softmax", "sigmoid"}
         The form of the output that is scored. ``"raw"`` is what the model returns.
     batch_size : int
@@ -159,8 +160,11 @@ class AbstractExplainer(abc.ABC):
         Explanation
             One per batch.
         """
-        if not isinstance(data, Iterable):
-            raise TypeError(f"`data` must be an iterable of batches. Received: {data!r}.")
+        if not isinstance(data, Iterable) or isinstance(data, Mapping) or hasattr(data, "shape"):
+            raise TypeError(
+                "`data` must be an iterable of batches. Received: "
+                f"{type(data).__name__}. Call the explainer on a single batch."
+            )
         for batch in data:
             x, y = _x_and_y(batch)
             if isinstance(targets, str) and targets == "labels":

@@ -105,12 +105,12 @@ class AbstractCAM(AbstractExplainer):
         first: Any = None
         for path, call in candidates(group.request)[:TRIED]:
             maps = self._at(group, path, call)
-            first = first or ((path, call), maps)
-            if _backend.to_host(maps.slope)[: len(group)].any():
+            first = first or maps
+            # The first row decides, so that the size of a batch changes nothing.
+            if _backend.to_host(maps.slope)[0]:
                 chosen["layer"] = (path, call)
                 return maps
-        chosen["layer"], maps = first
-        return maps
+        return first
 
     def _at(self, group: Group, path: str, call: int | None) -> Maps:
         request = group.request

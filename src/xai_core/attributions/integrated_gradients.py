@@ -131,9 +131,13 @@ class IntegratedGradients(AbstractGradient):
     def _starts(self, group: Group, floats: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         """The float leaves of each baseline."""
         request = group.request
+        leaves = request.batch.float_leaves()
+        if "baselines" not in request.decided:
+            known = [_baselines.evaluated(self.baseline, leaf) for leaf in leaves]
+            request.decided["baselines"] = known
         each = [
-            _baselines.samples(self.baseline, leaf, group.rows, request.layout)
-            for leaf in request.batch.float_leaves()
+            _baselines.samples(own, leaf, group.rows, request.layout)
+            for own, leaf in zip(request.decided["baselines"], leaves, strict=True)
         ]
         return [
             tuple(
@@ -157,9 +161,11 @@ class IntegratedGradients(AbstractGradient):
                 nodes[step].astype("float32"),
                 (weights[step] / baselines).astype("float32"),
             ]
-            # Padded rows have weight 0; full batches keep one shape for any number of steps.
-            missing = self.batch_size - len(row) if _backend.FIXED_SHAPES else 0
-            yield _Chunk(len(row), [np.pad(array, (0, missing)) for array in arrays])
+            # Full batches keep one shape for any number of steps. Padding repeats the last row,
+            # for other rows could have infinite gradients, with weight 0.
+            missing = (0, self.batch_size - len(row) if _backend.FIXED_SHAPES else 0)
+            padded = [np.pad(array, missing, mode="edge") for array in arrays[:-1]]
+            yield _Chunk(len(row), [*padded, np.pad(arrays[-1], missing)])
 
 
 class _Chunk(NamedTuple):
@@ -247,6 +253,7 @@ def _end_step(
 ) -> Any:
     """Gradients times differences, averaged over the baselines, and the completeness gap."""
     del score
+    base, scores = ops.cast(base, totals[0].dtype), ops.cast(scores, totals[0].dtype)
     gap: Any = base - scores
     maps = []
     for total, difference in zip(totals, differences, strict=True):

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+import keras
 import numpy as np
 
 from xai_core import _backend, _version
@@ -52,6 +53,6 @@ def versions() -> dict[str, str]:
             found = "unknown"
     return {
         "xai_core": _version.__version__,
-        "keras": metadata.version("keras"),
+        "keras": keras.__version__,
         framework: found,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +45,8 @@ class Maps(NamedTuple):
 def groups(explainer: Any, request: Request, reduced: bool) -> Iterator[Maps]:
     """The maps of each group of rows, without the padding."""
     for group in request.groups(explainer.batch_size):
-        yield _without_padding(explainer._maps(group, reduced), len(group))
+        with contextlib.nullcontext() if request.model is None else request.model.on_device():
+            yield _without_padding(explainer._maps(group, reduced), len(group))
 
 
 def collected(explainer: Any, request: Request) -> Maps:
@@ -85,7 +87,8 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
     start = time.perf_counter()
     maps = collected(explainer, request)
     if maps.scores is not None:
-        _check_scores(maps.scores)
+        _check_scores("the inputs", maps.scores)
+        _check_scores("the baseline", maps.facts.get("base_values", maps.scores))
     if getattr(explainer, "layer", None) is not None:
         _check_slope(maps)
     shared = {
@@ -135,11 +138,11 @@ def _joined(parts: list[Maps], axis: int) -> Maps:
     )
 
 
-def _check_scores(scores: Array) -> None:
+def _check_scores(name: str, scores: Array) -> None:
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if bad.size:
         raise ValueError(
-            "`operator` must give finite scores. Received: NaN or infinity for "
+            f"`operator` must give finite scores of {name}. Received: NaN or infinity for "
             f"{bad.size} of {len(scores)} rows, first for row {bad[0]}. Check the model's output."
         )
 
@@ -158,6 +161,12 @@ def _warn(explainer: Any, request: Request, maps: Maps) -> None:
     if explainer.requires != "gradients":
         return
     doubts = [*_saturation(request, maps.scores), *_wide_gap(maps)]
+    broken = [~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in maps.values]
+    if np.any(broken):
+        doubts.append(
+            f"The maps of {int(np.any(broken, axis=0).sum())} of {len(maps.scores)} samples hold "
+            "NaN or infinity: the score has no finite gradient there."
+        )
     own = request.score.operator not in _scoring.BUILT_IN
     if own and not any(leaf.any() for leaf in maps.values):
         doubts.append(

@@ -100,7 +100,9 @@ def _adapters() -> list[Any]:
 
 def _own_class_names(model: Any) -> tuple[str, ...] | None:
     labels = getattr(getattr(model, "config", None), "id2label", None)
-    return tuple(str(labels[k]) for k in sorted(labels)) if isinstance(labels, dict) else None
+    return (
+        tuple(str(labels[k]) for k in sorted(labels, key=int)) if isinstance(labels, dict) else None
+    )
 
 
 def _refusal(model: Any) -> str:

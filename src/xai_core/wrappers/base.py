@@ -47,7 +47,7 @@ class AbstractModel(abc.ABC):
     class_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
 
-    has_gradients: ClassVar[bool] = True
+    title: ClassVar[str]
     shows_final_calls: ClassVar[bool] = False
     shape_errors: ClassVar[tuple[type[Exception], ...]] = ()
 
@@ -65,7 +65,14 @@ class AbstractModel(abc.ABC):
 
     @abc.abstractmethod
     def with_state(self, state: list[Tensor]) -> contextlib.AbstractContextManager[Any]:
-        """Within the block, the model computes with these values of its variables."""
+        """Within the block, the model computes with these values of its variables.
+
+        For an empty list they are its own. Whatever it would update stays as it was.
+        """
+
+    def on_device(self) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, new tensors lie where the model does."""
+        return contextlib.nullcontext()
 
     @abc.abstractmethod
     def fingerprint(self) -> Fingerprint:
@@ -84,6 +91,10 @@ class AbstractModel(abc.ABC):
     @abc.abstractmethod
     def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
         """The outputs of all layers in call order while ``run`` calls the model."""
+
+    def arranged(self, inputs: Any) -> Any:
+        """``inputs`` in the very structure that the model was built with."""
+        return inputs
 
     @abc.abstractmethod
     def check(self, inputs: Any) -> None:
@@ -117,7 +128,7 @@ class AbstractModel(abc.ABC):
 
     @property
     def several_inputs(self) -> bool:
-        """Whether the model is known to take several inputs."""
+        """Whether a list of arrays is the model's input structure, and not a list of rows."""
         return False
 
     def layout(self, rank: int, needed: bool = True) -> str:
@@ -204,15 +215,13 @@ def _described(output: Any) -> str:
 
 
 def checked_names(name: str, names: Any) -> tuple[str, ...] | None:
-    """A tuple of distinct strings, or None."""
+    """A tuple of strings, or None; two classes may bear one name, as in ImageNet."""
     if names is None:
         return None
-    strings = isinstance(names, Iterable) and all(isinstance(item, str) for item in names)
-    if isinstance(names, str) or not strings:
+    listed = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else ()
+    if not listed or not all(isinstance(item, str) for item in listed):
         raise TypeError(f"`{name}` must be a list of strings. Received: {names!r}.")
-    if len(set(names)) != len(tuple(names)):
-        raise ValueError(f"`{name}` must differ from one another. Received: {names!r}.")
-    return tuple(names)
+    return listed
 
 
 def checked_select(value: Any) -> Any:

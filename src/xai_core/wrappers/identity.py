@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 _PLAIN = frozenset((bool, int, float, str, type(None)))
 
 
@@ -48,8 +50,8 @@ class Fingerprint:
     Parameters
     ----------
     objects : iterable
-        The model's parts, whose plain attributes count: numbers, strings, booleans, None, tuples
-        and callables.
+        The model's parts. Of their attributes count numbers, strings, booleans, None, tuples,
+        public lists and dicts of these, and, by identity, callables and arrays.
     skip : set of str
         Names of attributes that do not count.
     more : iterable
@@ -63,18 +65,16 @@ class Fingerprint:
         self._live = live = list(more)
         for item in objects:
             live.append(item)
-            for name, value in vars(item).items():
+            # A copy, for a tap of another thread may add an attribute meanwhile.
+            for name, value in vars(item).copy().items():
                 if name in skip:
                     continue
                 kind = type(value)
                 if kind in _PLAIN:
                     parts += (name, kind, value)
-                elif kind is tuple:
-                    parts += (name, _plain_tuple(value))
-                # A tap of another thread may be in place now; it is no property of the model.
-                elif callable(value) and not getattr(value, "is_tap", False):
+                else:
                     parts.append(name)
-                    live.append(value)
+                    _add(value, parts, live, depth=0 if name.startswith("_") else 2)
             parts.append(None)
         parts.extend(map(id, live))
         self._parts = tuple(parts)
@@ -99,8 +99,17 @@ class Fingerprint:
         return all(one() is not None for one in (*self._alive, *other._alive))
 
 
-def _plain_tuple(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(
-        _plain_tuple(item) if isinstance(item, tuple) else item if type(item) in _PLAIN else None
-        for item in value
-    )
+def _add(value: Any, parts: list[Any], live: list[Any], depth: int) -> None:
+    """Append what counts of an attribute; lists and dicts are entered to a ``depth``."""
+    if isinstance(value, (*_PLAIN, np.generic)):
+        parts += (type(value), value)
+    elif isinstance(value, tuple):
+        for item in value:
+            _add(item, parts, live, depth)
+    elif isinstance(value, dict | list) and depth:
+        items = value.items() if isinstance(value, dict) else value
+        for item in list(items):
+            _add(item, parts, live, depth - 1)
+    # A tap of another thread may be in place now; it is no property of the model.
+    elif hasattr(value, "shape") or (callable(value) and not getattr(value, "is_tap", False)):
+        live.append(value)

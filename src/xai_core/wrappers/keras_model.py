@@ -47,6 +47,7 @@ class KerasModel(AbstractModel):
 
     title: ClassVar[str] = "a built keras.Model"
     shows_final_calls: ClassVar[bool] = True
+    shape_errors: ClassVar[tuple[type[Exception], ...]] = (ValueError, TypeError, RuntimeError)
 
     @classmethod
     def accepts(cls, model: Any) -> bool:
@@ -74,7 +75,7 @@ class KerasModel(AbstractModel):
     @contextlib.contextmanager
     def with_state(self, state: list[Tensor]) -> Iterator[None]:
         """Compute with these values; updates of variables are dropped at the end."""
-        pairs = list(zip(self.source.variables, state, strict=True))
+        pairs = list(zip(self.source.variables, state, strict=True)) if state else []
         with keras.StatelessScope(state_mapping=pairs):
             yield
 
@@ -129,6 +130,16 @@ class KerasModel(AbstractModel):
         weighted = [p.layer for p in layers.places(self.source) if getattr(p.layer, "weights", ())]
         return bool(weighted) and getattr(weighted[-1], "quantization_mode", None) is not None
 
+    def arranged(self, inputs: Any) -> Any:
+        """A dict in the model's own order; one array for a model that takes a list of one."""
+        declared = _declared(self.source)
+        if isinstance(declared, dict) and isinstance(inputs, dict):
+            if set(declared) == set(inputs):
+                return type(declared)((key, inputs[key]) for key in declared)
+        elif hasattr(declared, "shape") and isinstance(inputs, tuple | list) and len(inputs) == 1:
+            return inputs[0]
+        return inputs
+
     def check(self, inputs: Any) -> None:
         """Raise unless the structure and ranks are those of the model's inputs."""
         declared = _declared(self.source)
@@ -145,9 +156,15 @@ class KerasModel(AbstractModel):
         return "float64" if self.source.variable_dtype == "float64" else "float32"
 
     @property
+    def feature_format(self) -> str:
+        """The layout of the feature maps, which a Permute may make another than the inputs'."""
+        return layers.feature_format(self.source) or super().feature_format
+
+    @property
     def several_inputs(self) -> bool:
-        """Whether the model declares several inputs."""
-        return len(keras.tree.flatten(_declared(self.source))) > 1
+        """Whether the model declares its inputs as a structure, such as a list of one."""
+        declared: Any = getattr(self.source, "_inputs_struct", None)
+        return isinstance(declared, list | tuple | dict)
 
     def takes_integers(self, leaves: list[Any]) -> list[bool]:
         """Which inputs the model declares as integers, or which hold them if it declares none."""
@@ -168,8 +185,11 @@ def _is_skipped(layer: Any) -> bool:
 def _declared(model: keras.Model) -> Any:
     """The structure of symbolic inputs of a functional or Sequential model."""
     if isinstance(model, keras.Sequential):
-        return model.inputs[0] if getattr(model, "_functional", None) else None
-    return getattr(model, "_inputs_struct", None)
+        inputs: Any = model.inputs
+        return inputs[0] if getattr(model, "_functional", None) else None
+    declared: Any = getattr(model, "_inputs_struct", None)
+    one = isinstance(declared, list | tuple) and len(declared) == 1
+    return declared[0] if one else declared
 
 
 def _check_structure(declared: Any, inputs: Any) -> None:

@@ -75,9 +75,13 @@ class TorchModule(AbstractModel):
         return []
 
     def with_state(self, state: list[Tensor]) -> contextlib.AbstractContextManager[Any]:
-        """Nothing to set."""
+        """Nothing to set but the device."""
         del state
-        return contextlib.nullcontext()
+        return self.on_device()
+
+    def on_device(self) -> contextlib.AbstractContextManager[Any]:
+        """Keras puts new tensors on its default device unless told otherwise."""
+        return keras.device(str(self.device))
 
     def fingerprint(self) -> identity.Fingerprint:
         """Every plain attribute, parameter and buffer of every submodule."""
@@ -156,16 +160,13 @@ class TorchModule(AbstractModel):
 
             return on_output
 
-        handles = [
-            module.register_forward_hook(listing(name))
-            for name, module in self.source.named_modules()
-            if name
-        ]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for name, module in self.source.named_modules():
+                # Scripted modules take no hooks; their outputs are no candidates.
+                if name and not isinstance(module, torch.jit.ScriptModule):
+                    handle = module.register_forward_hook(listing(name))
+                    hooks.callback(handle.remove)
             run()
-        finally:
-            for handle in handles:
-                handle.remove()
         return seen
 
     def check(self, inputs: Any) -> None:
