@@ -86,11 +86,11 @@ def as_structure(inputs: Any, several: bool) -> Any:
     inputs, else its items are the rows.
     """
     if isinstance(inputs, Mapping):
-        return {key: as_structure(value, several) for key, value in inputs.items()}
+        return {key: as_structure(value, several=False) for key, value in inputs.items()}
     if isinstance(inputs, tuple):
-        return tuple(as_structure(value, several) for value in inputs)
+        return tuple(as_structure(value, several=False) for value in inputs)
     if isinstance(inputs, list) and several:
-        return [as_structure(value, several) for value in inputs]
+        return [as_structure(value, several=False) for value in inputs]
     if isinstance(inputs, list):
         return host([host(row) for row in inputs])
     return host(inputs)

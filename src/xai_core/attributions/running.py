@@ -87,6 +87,11 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
     start = time.perf_counter()
     maps = collected(explainer, request)
     if maps.scores is not None:
+        if len(maps.scores) != len(request.batch):
+            raise ValueError(
+                f"`operator` must return one score per row, {len(request.batch)}. "
+                f"Received: {len(maps.scores)}."
+            )
         _check_scores("the inputs", maps.scores)
         _check_scores("the baseline", maps.facts.get("base_values", maps.scores))
     if getattr(explainer, "layer", None) is not None:

@@ -66,7 +66,10 @@ class KerasModel(AbstractModel):
 
     def call(self, inputs: Any) -> Any:
         """All outputs for a batch, in inference mode."""
-        return self.source(inputs, training=False)
+        # A scope of each call's own: what the model updates while it runs is dropped.
+        pairs = [(variable, variable.value) for variable in self.source.variables]
+        with keras.StatelessScope(state_mapping=pairs):
+            return self.source(inputs, training=False)
 
     def state(self) -> list[Tensor]:
         """The values of all variables."""
