@@ -57,5 +57,11 @@ def grad_cam(case: Case) -> Explain:
     return lambda x, t: np.asarray(step(x, t))
 
 
+def scores(case: Case) -> Explain:
+    """Return a function (images, classes) -> the scores that are explained."""
+    step = jax.jit(lambda x, t: jnp.take_along_axis(case(x), t[:, None], 1)[:, 0])
+    return lambda x, t: np.asarray(step(x, t))
+
+
 def _score(case: Case) -> Callable:
     return lambda x, t: jnp.take_along_axis(case(x), t[:, None], 1).sum()

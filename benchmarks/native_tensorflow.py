@@ -54,6 +54,12 @@ def grad_cam(case: Case) -> Explain:
     return lambda x, t: step(tf.constant(x), tf.constant(t)).numpy()
 
 
+def scores(case: Case) -> Explain:
+    """Return a function (images, classes) -> the scores that are explained."""
+    step = _graph(lambda x, t: tf.gather(case(x), t, batch_dims=1))
+    return lambda x, t: step(tf.constant(x), tf.constant(t)).numpy()
+
+
 def _graph(function: Callable) -> Callable:
     return tf.function(function, autograph=False, reduce_retracing=True)
 

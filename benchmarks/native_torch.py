@@ -58,6 +58,17 @@ def grad_cam(case: Case) -> Explain:
     return explain
 
 
+def scores(case: Case) -> Explain:
+    """Return a function (images, classes) -> the scores that are explained."""
+
+    def explain(x, t):
+        with torch.inference_mode():
+            output = case(_laid_out(case, torch.from_numpy(x)))
+            return output.gather(1, torch.from_numpy(t)[:, None])[:, 0].numpy()
+
+    return explain
+
+
 def _gradient(case: Case, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     x = _laid_out(case, x).detach().requires_grad_(True)
     return _gradient_of(case(x), x, t)

@@ -161,9 +161,10 @@ class AbstractExplainer(abc.ABC):
             One per batch.
         """
         if not isinstance(data, Iterable) or isinstance(data, Mapping) or hasattr(data, "shape"):
+            shown = type(data).__name__ if hasattr(data, "shape") else repr(data)
             raise TypeError(
-                "`data` must be an iterable of batches. Received: "
-                f"{type(data).__name__}. Call the explainer on a single batch."
+                f"`data` must be an iterable of batches. Received: {shown}. "
+                "Call the explainer on a single batch."
             )
         for batch in data:
             x, y = _x_and_y(batch)

@@ -221,6 +221,8 @@ def checked_names(name: str, names: Any) -> tuple[str, ...] | None:
     listed = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else ()
     if not listed or not all(isinstance(item, str) for item in listed):
         raise TypeError(f"`{name}` must be a list of strings. Received: {names!r}.")
+    if name == "feature_names" and len(set(listed)) != len(listed):
+        raise ValueError(f"`{name}` must differ from one another. Received: {names!r}.")
     return listed
 
 

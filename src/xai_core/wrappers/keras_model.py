@@ -47,7 +47,7 @@ class KerasModel(AbstractModel):
 
     title: ClassVar[str] = "a built keras.Model"
     shows_final_calls: ClassVar[bool] = True
-    shape_errors: ClassVar[tuple[type[Exception], ...]] = (ValueError, TypeError, RuntimeError)
+    shape_errors: ClassVar[tuple[type[Exception], ...]] = (ValueError, TypeError)
 
     @classmethod
     def accepts(cls, model: Any) -> bool:
@@ -188,8 +188,8 @@ def _is_skipped(layer: Any) -> bool:
 def _declared(model: keras.Model) -> Any:
     """The structure of symbolic inputs of a functional or Sequential model."""
     if isinstance(model, keras.Sequential):
-        inputs: Any = model.inputs
-        return inputs[0] if getattr(model, "_functional", None) else None
+        functional: Any = getattr(model, "_functional", None)
+        return functional.inputs[0] if functional else None
     declared: Any = getattr(model, "_inputs_struct", None)
     one = isinstance(declared, list | tuple) and len(declared) == 1
     return declared[0] if one else declared
