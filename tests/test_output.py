@@ -219,6 +219,55 @@ def test_scaled_probabilities_do_not_count_as_such():
     assert_same(scores(model, "softmax"), oracles.softmax(expected))
 
 
+CHANGED = {
+    "scaled softmax": lambda: sequential(last_layer("softmax"), layers.Rescaling(2.0)),
+    "scaled sigmoid": lambda: sequential(last_layer("sigmoid"), layers.Rescaling(2.0, -1.0)),
+    "log of a softmax": lambda: functional(lambda x: ops.log(last_layer("softmax")(x))),
+    "sigmoid of a softmax's input": lambda: functional(
+        lambda x: ops.sigmoid(flat()(x)) * ops.softmax(flat()(x))
+    ),
+    "one of two outputs": lambda: wrap(
+        functional(lambda x: (flat()(x), 2 * last_layer("softmax")(x))), select=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_an_output_made_from_a_softmax_or_sigmoid_has_no_logits(name):
+    model = CHANGED[name]()
+    for _ in range(2):
+        refused(model, "logits", "goes on computing with the result of a softmax or sigmoid")
+    assert np.isfinite(scores(model, "raw")).all()
+
+
+def gated():
+    dense, gate = layers.Dense(4), layers.Dense(4, activation="sigmoid")
+    hidden, inner = layers.Dense(4, activation="softmax"), flat()
+    return functional(lambda x: inner(dense(x) * gate(x) + hidden(x)))
+
+
+def beside_its_own_softmax():
+    inner = flat()
+    return wrap(functional(lambda x: {"a": inner(x), "p": 2 * ops.softmax(inner(x))}), select="a")
+
+
+def attention():
+    inner = layers.MultiHeadAttention(2, 4)
+    pooled = layers.GlobalAveragePooling1D()
+    return functional(lambda x: pooled(inner(x[:, :, None], x[:, :, None])))
+
+
+def recurrent():
+    lstm, inner = layers.LSTM(4), flat()
+    return functional(lambda x: inner(lstm(x[:, :, None])))
+
+
+@pytest.mark.parametrize("make", [gated, beside_its_own_softmax, attention, recurrent])
+def test_other_softmaxes_and_gates_are_no_obstacle(make):
+    model = make()
+    assert_same(scores(model, "logits"), scores(model, "raw"), 0)
+
+
 @pytest.mark.parametrize("separate", [False, True], ids=["activation", "layer"])
 def test_quantized_last_layer(separate):
     model = sequential(*flat().layers, layers.Softmax()) if separate else last_layer("softmax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -141,11 +142,12 @@ def score_step(score: Score, floats: Any, integers: Any, targets: Any) -> Any:
 
 
 class _Ending(NamedTuple):
-    """What a dry run of one row saw of the model's output."""
+    """What a dry run of one row saw of the model's output, and of softmax and sigmoid calls."""
 
     shape: tuple[int, ...]
     kind: str | None
     position: int | None
+    calls: int
     row: Array | None
     quantized: bool
     notes: tuple[str, ...]
@@ -178,6 +180,8 @@ def head(engine: Engine, batch: Batch, output: str) -> Head:
         ending = engine.remembered((*key, "row"), lambda: _with_row(engine, batch, ending))
     kind = "softmax" if ending.kind is None and _is_distribution(ending) else ending.kind
     if output == "logits":
+        if kind is None and ending.calls:
+            engine.remembered((*key, "open"), lambda: _check_calls(engine, batch, ending))
         return _logits(ending, kind)
     _check_activation(ending, kind, output)
     return Head(ending.shape, None, None if kind == output else output, True, ending.notes)
@@ -187,16 +191,17 @@ def _ending(engine: Engine, batch: Batch) -> _Ending:
     model = engine.model
     floats, integers = device_rows(model, batch, slice(0, 1))
     seen: list[Any] = []
-
     notes: tuple[str, ...] = ()
+    count = 0
 
     def run(floats: Any, integers: Any) -> Tensor:
-        nonlocal notes
+        nonlocal notes, count
         with model.final_calls() as calls:
             every = _called(model, batch, batch.pack(floats, integers))
         outputs = model.selected(every)
         if model.select is None and outputs is getattr(every, "logits", None):
             notes = ("The output `.logits` is explained.",)
+        count = len(calls)
         seen[:] = [(call.kind, k) for k, call in enumerate(calls) if call.after is outputs]
         shape[:] = outputs.shape
         return outputs
@@ -205,7 +210,7 @@ def _ending(engine: Engine, batch: Batch) -> _Ending:
     outputs = engine.dry_run(run, floats, integers)
     kind, position = seen[-1] if seen else (None, None)
     row = None if model.shows_final_calls else _backend.to_host(outputs)
-    return _Ending(tuple(shape), kind, position, row, model.ends_quantized(), notes)
+    return _Ending(tuple(shape), kind, position, count, row, model.ends_quantized(), notes)
 
 
 def _called(model: AbstractModel, batch: Batch, inputs: Any) -> Any:
@@ -223,6 +228,33 @@ def _with_row(engine: Engine, batch: Batch, ending: _Ending) -> _Ending:
     score = Score(engine.model, _unused, Head(ending.shape, None, None, False), batch)
     row = engine.step(score, _outputs_step, *device_rows(engine.model, batch, slice(0, 1)))
     return ending._replace(row=_backend.to_host(row))
+
+
+def _check_calls(engine: Engine, batch: Batch, ending: _Ending) -> bool:
+    """Raise if the output depends on a softmax or sigmoid with no weights in between."""
+    score = Score(engine.model, _unused, Head(ending.shape, None, None, False), batch)
+    inputs = device_rows(engine.model, batch, slice(0, 1))
+    if _backend.to_host(engine.step(score, _open_step, *inputs)).any():
+        raise ValueError(
+            '`output="logits"` needs a softmax or sigmoid that is the last step of the model. '
+            "Received: a model that goes on computing with the result of a softmax or sigmoid. "
+            'Explain `output="raw"`, or give a model that ends in logits.'
+        )
+    return True
+
+
+def _open_step(score: Score, floats: Any, integers: Any) -> Tensor:
+    """The slope of the output along a shift of all softmax and sigmoid results."""
+
+    def shifted(shift: Tensor) -> Tensor:
+        with score.model.behind_weights(lambda result: result + ops.cast(shift, result.dtype)):
+            outputs = score.outputs(score.batch.pack(floats, integers))
+        size = math.prod(outputs.shape[1:])
+        # Weights without symmetry, for slopes of several columns may cancel.
+        weights = ops.cos(ops.arange(size, dtype="float32"))
+        return ops.sum(ops.cast(ops.reshape(outputs, (-1, size)), "float32") * weights, axis=1)
+
+    return _backend.value_and_grad(shifted, ops.zeros((1,), "float32"))[1]
 
 
 def _unused(model: Any, inputs: Any, targets: Any) -> Tensor:

@@ -158,8 +158,15 @@ def on_first_tensor(output: Any, hook: Hook) -> Any:
 
 
 @contextlib.contextmanager
-def shadow(layers: dict[int, Any], hook: Callable[[Any, Any, int], Any]) -> Iterator[None]:
-    """Within the block, each layer's output becomes ``hook(layer, output, index of the call)``."""
+def shadow(
+    layers: dict[int, Any],
+    hook: Callable[[Any, Any, int], Any] = lambda layer, output, index: output,
+    given: Callable[[Any], Any] = lambda arguments: arguments,
+) -> Iterator[None]:
+    """Within the block, each layer's output becomes ``hook(layer, output, index of the call)``.
+
+    Its arguments ``(args, kwargs)`` become ``given(arguments)``.
+    """
     owner = threading.get_ident()
     shadowed: list[tuple[Any, Any]] = []
 
@@ -168,9 +175,10 @@ def shadow(layers: dict[int, Any], hook: Callable[[Any, Any, int], Any]) -> Iter
 
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal index
-            output = original(*args, **kwargs)
             if threading.get_ident() != owner:
-                return output
+                return original(*args, **kwargs)
+            args, kwargs = given((args, kwargs))
+            output = original(*args, **kwargs)
             index += 1
             return hook(layer, output, index)
 
@@ -235,11 +243,13 @@ class FinalCall(NamedTuple):
 
 
 @contextlib.contextmanager
-def final_calls(bypass: int | None = None) -> Iterator[list[FinalCall]]:
+def final_calls(
+    bypass: int | None = None, change: Hook = lambda result: result
+) -> Iterator[list[FinalCall]]:
     """Within the block, list this thread's calls of softmax and sigmoid in order.
 
     Every way to write them in Keras ends in the same two functions of the backend. The call of
-    index ``bypass`` returns what went in.
+    index ``bypass`` returns what went in, the others ``change(result)``.
     """
     owner = threading.get_ident()
     calls: list[FinalCall] = []
@@ -251,7 +261,7 @@ def final_calls(bypass: int | None = None) -> Iterator[list[FinalCall]]:
             index = len(calls)
             calls.append(FinalCall(kind, x, x))
             if index != bypass:
-                calls[index] = FinalCall(kind, x, original(x, *args, **kwargs))
+                calls[index] = FinalCall(kind, x, change(original(x, *args, **kwargs)))
             return calls[index].after
 
         return call

@@ -107,6 +107,16 @@ class AbstractModel(abc.ABC):
         del bypass
         return contextlib.nullcontext([])
 
+    def behind_weights(
+        self, change: Callable[[Tensor], Tensor]
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, each softmax and sigmoid that can be seen returns ``change(result)``.
+
+        No gradient passes layers with weights.
+        """
+        del change
+        return contextlib.nullcontext()
+
     def ends_quantized(self) -> bool:
         """Whether the last layer with weights computes in integers."""
         return False

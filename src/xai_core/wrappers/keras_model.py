@@ -128,6 +128,23 @@ class KerasModel(AbstractModel):
         """Within the block, list the calls of softmax and sigmoid."""
         return layers.final_calls(bypass)
 
+    @contextlib.contextmanager
+    def behind_weights(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Change the results of softmax and sigmoid; let no gradient pass layers with weights."""
+        own = [place.layer for place in layers.places(self.source) if _owns_weights(place.layer)]
+
+        def cut(leaf: Any) -> Any:
+            return keras.ops.stop_gradient(leaf) if keras.ops.is_tensor(leaf) else leaf
+
+        def given(arguments: Any) -> Any:
+            return keras.tree.map_structure(cut, arguments)
+
+        with (
+            layers.shadow({id(layer): layer for layer in own}, given=given),
+            layers.final_calls(change=change),
+        ):
+            yield
+
     def ends_quantized(self) -> bool:
         """Whether the last layer with weights computes in integers."""
         weighted = [p.layer for p in layers.places(self.source) if getattr(p.layer, "weights", ())]
@@ -177,6 +194,12 @@ class KerasModel(AbstractModel):
         return [
             not keras.backend.is_float_dtype(spec.dtype) for spec in keras.tree.flatten(declared)
         ]
+
+
+def _owns_weights(layer: Any) -> bool:
+    return bool(getattr(layer, "weights", ())) and not any(
+        getattr(child, "weights", ()) for child in layers.children(layer)
+    )
 
 
 def _is_skipped(layer: Any) -> bool:
