@@ -40,6 +40,10 @@ class Case:
         """Return the model's output as inference gives it."""
         return self.model(inputs, training=False) if self.kind == "keras" else self.model(inputs)
 
+    def rows(self, count: int) -> np.ndarray:
+        """Return ``count`` inputs, repeated from the start where there are fewer."""
+        return np.resize(self.inputs, (count, *self.inputs.shape[1:]))
+
     @property
     def channel_axis(self) -> int:
         """The axis of the colours: last, but second in a native torch module."""
@@ -51,11 +55,11 @@ class Case:
         return (1, 2) if self.kind == "keras" else (2, 3)
 
 
-def small(kind: str) -> Case:
-    """Return the 32x32x3 CNN with random weights and 64 images of noise: overhead shows here."""
-    model = _small_keras()
+def small(kind: str, size: tuple[int, int] = (32, 32)) -> Case:
+    """Return the CNN with random weights and 64 images of noise: overhead shows here."""
+    model = _small_keras(size)
     generator = np.random.default_rng(0)
-    inputs = generator.random((64, 32, 32, 3), dtype="float32")
+    inputs = generator.random((64, *size, 3), dtype="float32")
     targets = generator.integers(0, 10, 64)
     if kind == "keras":
         features, head = _cut_keras(model, "last")
@@ -86,13 +90,13 @@ def large(kind: str, data: Path) -> Case:
     return Case(module, layer, module.features, head, _channels_first(inputs), targets, 8, kind)
 
 
-def _small_keras() -> keras.Sequential:
+def _small_keras(size: tuple[int, int]) -> keras.Sequential:
     def convolution(filters: int, name: str | None = None) -> layers.Layer:
         return layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)
 
     model = keras.Sequential(
         [
-            keras.Input((32, 32, 3)),
+            keras.Input((*size, 3)),
             convolution(32),
             convolution(32),
             layers.MaxPooling2D(),

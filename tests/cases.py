@@ -1,7 +1,8 @@
 """One row per public class: what a new method adds to be held to the whole contract."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Change:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
+SHARED = {"operator", "output", "batch_size"}
 SHARED_CHANGES = {"operator": Change(None, tripled), "output": Change("raw", "softmax")}
 NEUTRAL = {"batch_size": (1, 3, 64), "progress": (True, False)}
 
@@ -42,6 +44,8 @@ class Case:
     changes: Mapping[str, Change]
     neutral: Mapping[str, tuple] = field(default_factory=lambda: NEUTRAL)
     fields: Mapping[str, Any] = field(default_factory=dict)
+    wraps: str | None = None
+    """The method whose explainer is given in place of the model, with all fields but the own."""
     linear: Mapping[str, Any] | None = None
     """Fields under which the map of a weighted sum of targets is the weighted sum of their maps."""
     one_feature: bool = False
@@ -55,11 +59,27 @@ class Case:
         return getattr(xai.attributions, self.name)
 
     @property
-    def reduces(self):
-        return "reducer" in self.changes
+    def unreduced(self):
+        """Fields under which a call reduces no channels; None for a method that never does."""
+        reduces = BY_NAME[self.wraps].unreduced if self.wraps else "reducer" in self.changes
+        return {"reducer": None} if reduces else None
 
     def build(self, model, **fields):
+        if self.wraps:
+            own = {one.name for one in dataclasses.fields(self.cls)} - SHARED
+            theirs = {name: fields.pop(name) for name in fields.keys() - own}
+            model = BY_NAME[self.wraps].build(model, **theirs)
         return self.cls(model, **{**self.fields, **fields})
+
+    def settings(self, explainer):
+        """The explainer that holds the shared fields."""
+        return explainer.model if self.wraps else explainer
+
+    def replaced(self, explainer, **shared):
+        """A copy with other shared fields."""
+        if self.wraps:
+            return replace(explainer, model=replace(explainer.model, **shared))
+        return replace(explainer, **shared)
 
     def on(self, kind, **fields):
         """The explainer of the shared model of a kind."""
@@ -109,6 +129,29 @@ CASES = (
         one_feature=True,
     ),
     Case(
+        "GradCAMPlusPlus",
+        kinds=CONVOLUTIONAL,
+        changes={
+            **SHARED_CHANGES,
+            "layer": Change(None, "conv1"),
+            "call": Change(0, 1, on="shared", fixed={"layer": "shared"}),
+            "signed": Change(False, True),
+        },
+        one_feature=True,
+    ),
+    Case(
+        "FORGrad",
+        kinds=CONVOLUTIONAL,
+        wraps="Saliency",
+        fields={"sigma": 2.5},
+        changes={
+            **SHARED_CHANGES,
+            "sigma": Change(1.5, 3.5),
+            "signed": Change(False, True),
+        },
+        linear={"signed": True, "absolute": False, "reducer": None},
+    ),
+    Case(
         "RandomMap",
         kinds=EVERY,
         changes={"grid_size": Change(None, 2), "seed": Change(0, 1)},
@@ -118,7 +161,7 @@ CASES = (
 )
 
 BY_NAME = {case.name: case for case in CASES}
-GRADIENTS = tuple(case for case in CASES if case.linear is not None)
+GRADIENTS = tuple(case for case in CASES if case.cls.requires == "gradients")
 
 TARGETS = np.array([2, 0, 1, 1, 0])
 """Target classes of the five rows that the contract explains."""

@@ -173,13 +173,28 @@ def grad_cam(activation, grad, size, signed=False):
     return resize(maps if signed else np.maximum(maps, 0), size)[..., None]
 
 
-def grad_cam_of(kind, x, targets, signed=False):
-    """Grad-CAM at ``conv2`` of a convolutional twin."""
+def grad_cam_plus_plus(activation, grad, size, signed=False):
+    """The same for Grad-CAM++; a position whose denominator is 0 counts for nothing."""
+    spatial = tuple(range(1, activation.ndim - 1))
+    below = 2 * grad**2 + activation.sum(axis=spatial, keepdims=True) * grad**3
+    share = np.divide(grad**2, below, out=np.zeros_like(grad), where=below != 0)
+    weight = (share * np.maximum(grad, 0)).sum(axis=spatial, keepdims=True)
+    maps = (weight * activation).sum(-1)
+    return resize(maps if signed else np.maximum(maps, 0), size)[..., None]
+
+
+def cam_of(kind, x, targets, rule, signed=False):
+    """A class activation map at ``conv2`` of a convolutional twin, by one of the rules above."""
     maps = activations(kind, np.asarray(x, float))
     grad = gradient(
         lambda a: head(kind, a)[np.arange(len(a)), np.repeat(targets, len(a) // len(targets))], maps
     )
-    return grad_cam(maps, grad, x.shape[1:-1], signed)
+    return rule(maps, grad, x.shape[1:-1], signed)
+
+
+def grad_cam_of(kind, x, targets, signed=False):
+    """Grad-CAM at ``conv2`` of a convolutional twin."""
+    return cam_of(kind, x, targets, grad_cam, signed)
 
 
 REDUCERS = {

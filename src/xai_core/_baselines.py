@@ -15,8 +15,11 @@ _NAMED = ("mean", "blur")
 _BLUR = 1 / 16  # standard deviation of the Gaussian, as a share of the longest side
 
 
-def check_field(baseline: Any) -> None:
-    """Raise unless ``baseline`` is of a form that `samples` knows."""
+def check_field(baseline: Any, black_box: bool = False) -> None:
+    """Raise unless ``baseline`` is of a form that `samples` knows.
+
+    A black box may take what is no finite number: NaN for a missing value, or an object.
+    """
     if isinstance(baseline, list) and len(baseline) == 0:
         raise ValueError("`baseline` given as a list must hold at least one. Received: [].")
     for one in as_list(baseline):
@@ -26,7 +29,7 @@ def check_field(baseline: Any) -> None:
                     f"`baseline` must be a number, an array, 'mean', 'blur', a callable, or a "
                     f"list of these. Received: {one!r}."
                 )
-        elif not callable(one):
+        elif not callable(one) and not black_box:
             array = _numbers(one)
             if not np.isfinite(array).all():
                 raise ValueError(f"`baseline` must be finite. Received: {_shown(one, array)}.")
@@ -64,7 +67,7 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
     x = leaf[rows]
     if isinstance(baseline, str):
         return _named(baseline, x, layout)
-    array = _called(baseline, leaf) if callable(baseline) else _numbers(baseline)
+    array = _called(baseline, leaf) if callable(baseline) else _array(baseline, leaf)
     if array.ndim == leaf.ndim and array.shape == leaf.shape:
         array = array[rows]
     elif array.ndim and array.shape != leaf.shape[1:]:
@@ -72,23 +75,38 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
             f"`baseline` must be a number, or have the shape of one sample "
             f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
         )
-    with np.errstate(over="ignore"):  # what is too large becomes infinite
-        array = array.astype(x.dtype)
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"`baseline` must be finite in {x.dtype}. Received: NaN or too large a number."
-        )
-    return np.broadcast_to(array, x.shape).copy()
+    return np.broadcast_to(_as_type(array, x), x.shape).copy()
+
+
+def _as_type(array: Array, x: Array) -> Array:
+    """``array`` in the type of the inputs; of integers and objects where nothing is lost."""
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            cast = array.astype(x.dtype)
+        if np.isfinite(array).all() and not np.isfinite(cast).all():
+            raise ValueError(
+                f"`baseline` must be finite in {x.dtype}. Received: too large a number."
+            )
+        return cast
+    if x.dtype.kind in "iub" and array.dtype.kind in "fiub":
+        with np.errstate(invalid="ignore"):  # NaN has no integer
+            cast = array.astype(x.dtype)
+        return cast if np.array_equal(cast, array) else array
+    return array.astype(object)
 
 
 def _called(baseline: Callable[[Array], Any], leaf: Array) -> Array:
-    array = _numbers(baseline(leaf.copy()))
+    array = _array(baseline(leaf.copy()), leaf)
     if array.shape != leaf.shape:
         raise ValueError(
             f"`baseline` must map inputs of shape {leaf.shape} to that shape. "
             f"Received: shape {array.shape}."
         )
     return array
+
+
+def _array(baseline: Any, leaf: Array) -> Array:
+    return np.asarray(baseline, object) if leaf.dtype == object else _numbers(baseline)
 
 
 def _numbers(baseline: Any) -> Array:

@@ -46,6 +46,13 @@ def number(
     return float(value)
 
 
+def seed(value: Any) -> int:
+    """Return ``value`` if it is the key of a random generator, from 0 to 2**64 - 1."""
+    if integer("seed", value, minimum=0) >= 2**64:
+        raise ValueError(f"`seed` must be less than 2**64. Received: {value}.")
+    return value
+
+
 def flag(name: str, value: Any) -> bool:
     """Return ``value`` if it is a bool."""
     if not isinstance(value, bool):

@@ -142,6 +142,39 @@ class Engine:
             _LIVE.reset(token)
 
 
+class HostEngine:
+    """Runs the steps of one call of a black box: as they are, on NumPy arrays, never compiled.
+
+    Parameters
+    ----------
+    model
+        The wrapped black box.
+    """
+
+    def __init__(self, model: AbstractModel) -> None:
+        self.model = model
+        self._parts: dict[Any, Any] = {}
+
+    def remembered(self, key: Any, make: Callable[[], Any]) -> Any:
+        """``make()``, once for each key within the call."""
+        if key not in self._parts:
+            self._parts[key] = make()
+        return self._parts[key]
+
+    def dry_run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``."""
+        return function(*arguments)
+
+    def step(self, score: Any, function: Callable[..., Any], *arguments: Any, **static: Any) -> Any:
+        """``function(score, *arguments, **static)``."""
+        return function(score, *arguments, **static)
+
+
+def engine_of(model: AbstractModel) -> Engine | HostEngine:
+    """What runs the steps of one call."""
+    return HostEngine(model) if model.on_host else Engine(model)
+
+
 def _signature(arguments: Any) -> Any:
     leaves = keras.tree.flatten(arguments)
     first = 0 if _backend.FIXED_SHAPES else 1

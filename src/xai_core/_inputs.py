@@ -27,12 +27,18 @@ class Batch:
         Which leaves are passed on as integers, without gradients.
     fingerprints
         CRC-32 of each row of each leaf as it was given, (N,).
+    frame
+        The DataFrame that the only leaf comes from, for a black box that takes DataFrames.
+    columns
+        The names of a DataFrame's columns.
     """
 
     leaves: tuple[Array, ...]
     structure: Any
     integers: tuple[bool, ...]
     fingerprints: tuple[Any, ...]
+    frame: Any = None
+    columns: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.leaves[0])
@@ -47,6 +53,8 @@ class Batch:
 
     def pack(self, floats: Any, integers: Any) -> Any:
         """The model's own input structure from float and integer tensors."""
+        if self.frame is not None:
+            return _like(self.frame, floats[0])
         take_float, take_integer = iter(floats), iter(integers)
         flat = [next(take_integer) if i else next(take_float) for i in self.integers]
         return keras.tree.pack_sequence_as(self.structure, flat)
@@ -76,7 +84,31 @@ def host(value: Any, name: str = "inputs") -> Array:
         raise ValueError(
             f"`{name}` must be an array with one shape for all rows. Received: {error}."
         ) from error
+    if array.dtype == object and array.ndim == 0 and value is not None:
+        advice = " Explain batch after batch with `stream`." if hasattr(value, "__iter__") else ""
+        raise TypeError(f"`{name}` must be an array. Received: {type(value).__name__}.{advice}")
     return array
+
+
+def is_frame(value: Any) -> bool:
+    """Whether this is a DataFrame, as pandas and libraries with its interface make them."""
+    return hasattr(value, "iloc") and hasattr(value, "columns") and hasattr(value, "dtypes")
+
+
+def _like(frame: Any, array: Array) -> Any:
+    """A DataFrame of the rows of ``array`` with the columns and types of ``frame``."""
+    columns = {}
+    for k in range(array.shape[1]):
+        values = np.array(array[:, k].tolist() if array.dtype == object else array[:, k])
+        columns[k] = values if values.ndim == 1 else array[:, k]
+    made = type(frame)(columns)
+    for k, dtype in enumerate(frame.dtypes):
+        own = made[k].astype(dtype)
+        # A baseline between two integers stays what it is.
+        if own.isna().equals(made[k].isna()) and bool(((own == made[k]) | own.isna()).all()):
+            made[k] = own
+    made.columns = frame.columns
+    return made
 
 
 def as_structure(inputs: Any, several: bool) -> Any:
@@ -96,22 +128,28 @@ def as_structure(inputs: Any, several: bool) -> Any:
     return host(inputs)
 
 
+def as_given(structure: Any, frame: Any = None) -> Batch:
+    """A batch of rows for a black box: any types, NaN and infinity pass."""
+    leaves = [
+        leaf.astype(object) if leaf.dtype.kind in "US" else leaf
+        for leaf in keras.tree.flatten(structure)
+    ]
+    for leaf in leaves:
+        _check_rank(leaf)
+    _check_rows(leaves)
+    skeleton = keras.tree.pack_sequence_as(structure, [0] * len(leaves))
+    prints = tuple(row_fingerprints(leaf) for leaf in leaves)
+    return Batch(tuple(leaves), skeleton, (False,) * len(leaves), prints, frame)
+
+
 def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
     """A batch of rows: numbers only, finite, not empty, the same number of rows in each leaf."""
     leaves = keras.tree.flatten(structure)
     for leaf, integer in zip(leaves, integers, strict=True):
-        _check_array(leaf)
-        if not integer and not 2 <= leaf.ndim <= 5:
-            raise ValueError(
-                "`inputs` must have from 2 to 5 axes, the batch axis included. "
-                f"Received: shape {leaf.shape}."
-            )
-    rows = {len(leaf) for leaf in leaves}
-    if len(rows) > 1:
-        raise ValueError(
-            "`inputs` must have one number of rows. Received: "
-            f"{', '.join(str(leaf.shape) for leaf in leaves)}."
-        )
+        if leaf.dtype.kind not in "fiub" and leaf.dtype.name != "bfloat16":
+            raise TypeError(f"`inputs` must be numbers. Received: an array of {leaf.dtype}.")
+        _check_rank(leaf, any_rank=integer)
+    _check_rows(leaves)
     if all(integers):
         raise ValueError(
             "`inputs` must hold an array of floats. Received: integers only "
@@ -130,13 +168,24 @@ def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
     return Batch(tuple(ready), skeleton, tuple(integers), prints)
 
 
-def _check_array(leaf: Array) -> None:
-    if leaf.dtype.kind not in "fiub" and leaf.dtype.name != "bfloat16":
-        raise TypeError(f"`inputs` must be numbers. Received: an array of {leaf.dtype}.")
+def _check_rank(leaf: Array, any_rank: bool = False) -> None:
     if leaf.ndim == 0 or leaf.shape[0] == 0 or leaf.size == 0:
         raise ValueError(
             "`inputs` must hold at least one row, with a batch axis first. "
             f"Received: shape {leaf.shape}."
+        )
+    if not any_rank and not 2 <= leaf.ndim <= 5:
+        raise ValueError(
+            "`inputs` must have from 2 to 5 axes, the batch axis included. "
+            f"Received: shape {leaf.shape}."
+        )
+
+
+def _check_rows(leaves: list[Array]) -> None:
+    if len({len(leaf) for leaf in leaves}) > 1:
+        raise ValueError(
+            "`inputs` must have one number of rows. Received: "
+            f"{', '.join(str(leaf.shape) for leaf in leaves)}."
         )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from xai_core import _backend, _inputs, _scoring, operators, targets
-from xai_core._execution import Engine
+from xai_core import _backend, _baselines, _inputs, _scoring, operators, targets
+from xai_core._execution import engine_of
 from xai_core._scoring import Score
 from xai_core.typing import Array, Operator, Tensor
 from xai_core.wrappers.base import AbstractModel
@@ -68,33 +69,72 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Some rows of a request, on the device; padded to ``size`` where shapes are fixed."""
+    """Some rows of a request, on the device; padded to ``size`` where shapes are fixed.
+
+    ``rows`` is a slice or an array of indices. ``given`` holds (floats, integers, targets) for
+    these rows instead of the request's own, already padded.
+    """
 
     request: Request
-    rows: slice
+    rows: Any
     size: int
+    given: Any = None
 
     def __len__(self) -> int:
-        return self.rows.stop - self.rows.start
+        if isinstance(self.rows, slice):
+            return self.rows.stop - self.rows.start
+        return len(self.rows)
 
     @property
     def padded_size(self) -> int:
         """Number of rows of the tensors."""
-        return self.size if _backend.FIXED_SHAPES else len(self)
+        fixed = _backend.FIXED_SHAPES and not self.request.model.on_host
+        return self.size if fixed else len(self)
 
     def inputs(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Float and integer leaves."""
+        if self.given is not None:
+            return self.given[:2]
         request = self.request
         return _scoring.device_rows(request.model, request.batch, self.rows, self.padded_size)
 
     def targets(self) -> tuple[Tensor, ...]:
         """Leaves of the targets, (n, M, ...)."""
+        if self.given is not None:
+            return self.given[2]
         return tuple(self.to_device(leaf[self.rows]) for leaf in self.request.targets)
+
+    def baselines(self, baseline: Any) -> list[tuple[Tensor, ...]]:
+        """The float leaves of each of the baselines, functions called once for all rows."""
+        request = self.request
+        leaves = request.batch.float_leaves()
+        if "baselines" not in request.decided:
+            request.decided["baselines"] = [_baselines.evaluated(baseline, x) for x in leaves]
+        pairs = zip(request.decided["baselines"], leaves, strict=True)
+        each = [_baselines.samples(own, x, self.rows, request.layout) for own, x in pairs]
+        like = self.inputs()[0]
+        return [
+            tuple(
+                self._cast(self.to_device(array), x) for array, x in zip(arrays, like, strict=True)
+            )
+            for arrays in zip(*each, strict=True)
+        ]
+
+    def _cast(self, tensor: Tensor, like: Tensor) -> Tensor:
+        return tensor if self.request.model.on_host else ops.cast(tensor, like.dtype)
 
     def to_device(self, array: Array) -> Tensor:
         """An array with one entry per row as a tensor."""
-        padded = _inputs.padded(array, self.padded_size)
-        return _backend.to_device(padded, self.request.model.device)
+        return self.sent(_inputs.padded(array, self.padded_size))
+
+    def on_host(self, tensor: Tensor) -> Array:
+        """The rows of a tensor without padding, as an array."""
+        return _backend.to_host(tensor)[: len(self)]
+
+    def sent(self, array: Array) -> Tensor:
+        """An array where the model computes: a tensor, or the array itself for a black box."""
+        model = self.request.model
+        return array if model.on_host else _backend.to_device(array, model.device)
 
     def step(self, function: Callable[..., Any], *arguments: Any, rows: int, **static: Any) -> Any:
         """Run a compiled step that sends ``rows`` rows to the model."""
@@ -113,8 +153,13 @@ def make(
     structure = model.arranged(_inputs.as_structure(inputs, model.several_inputs))
     leaves = keras.tree.flatten(structure)
     model.check(structure)
-    batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
-    engine = Engine(model)
+    if model.on_host:
+        batch = _inputs.as_given(structure, inputs if _inputs.is_frame(inputs) else None)
+    else:
+        batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
+    if _inputs.is_frame(inputs):
+        batch = replace(batch, columns=tuple(map(str, inputs.columns)))
+    engine = engine_of(model)
     head = _scoring.head(engine, batch, output)
     if operator in _scoring.BUILT_IN:
         encoded, skeleton = _built_in_targets(model, operator, head.shape, len(batch), asked), 0
@@ -166,6 +211,7 @@ def _built_in_targets(
             raise ValueError("`targets` of several explanations must be given. Received: None.")
         return ()
     classes = 2 if classification and columns == 1 else columns
+    _check_labels(model, asked)
     each = [targets.encode(one, rows, columns, model.class_names, classes) for one in asked]
     if all(one.ndim == 1 for one in each):
         return (np.stack(each, axis=1),)
@@ -176,6 +222,19 @@ def _built_in_targets(
         )
     weights = [np.eye(columns, dtype="float32")[one] if one.ndim == 1 else one for one in each]
     return (np.stack(weights, axis=1),)
+
+
+def _check_labels(model: AbstractModel, asked: Sequence[Any]) -> None:
+    """Refuse integers where they could mean labels as well as columns."""
+    if model.labels is None:
+        return
+    for one in asked:
+        if _inputs.host(one, "targets").dtype.kind in "iu":
+            raise ValueError(
+                "`targets` must be names of classes where an estimator's classes are integers "
+                f"other than 0 to K - 1, here {list(model.labels)[:10]}. Received: {one!r}. "
+                f"Pass a name such as {str(model.labels[0])!r}."
+            )
 
 
 def _custom_targets(

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from xai_core import _backend, operators
-from xai_core._execution import Engine
+from xai_core._execution import Engine, HostEngine
 from xai_core._inputs import Batch, padded
 from xai_core.typing import Array, Operator, Tensor
 from xai_core.wrappers.base import AbstractModel
@@ -78,10 +78,24 @@ class Score:
         inputs = self.batch.pack(floats, integers)
         if not targets and self.operator in BUILT_IN:
             targets = (self._predicted(model(inputs)),)
+        return self._columns(model, inputs, targets, floats), targets
+
+    def with_classes(self, floats: Any, integers: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Scores (N, M), and the predicted class of each row (N,)."""
+        model = _Remembering(self)
+        inputs = self.batch.pack(floats, integers)
+        outputs = operators.as_columns(model(inputs))
+        if outputs.shape[1] > 1:
+            classes = self.model.arrays.argmax(outputs, axis=1)
+        else:
+            classes = outputs[:, 0] > (0.5 if self.head.probability else 0.0)
+        return self._columns(model, inputs, targets, floats), classes
+
+    def _columns(self, model: Any, inputs: Any, targets: Any, floats: Any) -> Tensor:
         count = targets[0].shape[1] if targets else 1
         columns = [self._operate(model, inputs, targets, m) for m in range(count)]
         self._check_rows(columns[0], floats)
-        return ops.stack(columns, axis=1), targets
+        return self.model.arrays.stack(columns, axis=1)
 
     def one_target(self, floats: Any, integers: Any, targets: Any) -> Any:
         """What the operator returns for the first target, unchecked."""
@@ -103,10 +117,13 @@ class Score:
 
     def _predicted(self, outputs: Tensor) -> Tensor:
         outputs = operators.as_columns(outputs)
+        arrays = self.model.arrays
         if outputs.shape[1] > 1:
-            return ops.cast(ops.argmax(outputs, axis=1, keepdims=True), "int32")
-        index = 1 if self.operator is operators.classification else 0
-        return ops.cast(ops.zeros_like(outputs), "int32") + index
+            found = arrays.argmax(outputs, axis=1, keepdims=True)
+        else:
+            index = 1 if self.operator is operators.classification else 0
+            found = arrays.zeros_like(outputs) + index
+        return found.astype("int32") if self.model.on_host else ops.cast(found, "int32")
 
     def outputs(self, inputs: Any) -> Tensor:
         """The selected output as the head says, at least in float32."""
@@ -119,7 +136,8 @@ class Score:
             outputs = ops.cast(outputs, "float32")
         if self.head.apply is None:
             return outputs
-        return getattr(ops, self.head.apply)(outputs)
+        applied = getattr(ops, self.head.apply)(outputs)
+        return _backend.to_host(applied) if self.model.on_host else applied
 
 
 class _Remembering:
@@ -156,8 +174,13 @@ class _Ending(NamedTuple):
 def device_rows(
     model: AbstractModel, batch: Batch, rows: slice, size: int = 0
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Float and integer leaves of some rows on the model's device, padded to ``size`` rows."""
+    """Float and integer leaves of some rows on the model's device, padded to ``size`` rows.
+
+    A black box takes its rows as they are, from the host.
+    """
     floats, integers = [], []
+    if model.on_host:
+        return tuple(leaf[rows] for leaf in batch.leaves), ()
     for leaf, integer in zip(batch.leaves, batch.integers, strict=True):
         tensor = _backend.to_device(padded(leaf[rows], size), model.device)
         if not integer and keras.backend.standardize_dtype(tensor.dtype) != model.dtype:
@@ -166,7 +189,7 @@ def device_rows(
     return tuple(floats), tuple(integers)
 
 
-def head(engine: Engine, batch: Batch, output: str) -> Head:
+def head(engine: Engine | HostEngine, batch: Batch, output: str) -> Head:
     """How the output of this model must be read so that it is what ``output`` names."""
     shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in batch.leaves)
     select = engine.model.select
@@ -187,7 +210,7 @@ def head(engine: Engine, batch: Batch, output: str) -> Head:
     return Head(ending.shape, None, None if kind == output else output, True, ending.notes)
 
 
-def _ending(engine: Engine, batch: Batch) -> _Ending:
+def _ending(engine: Engine | HostEngine, batch: Batch) -> _Ending:
     model = engine.model
     floats, integers = device_rows(model, batch, slice(0, 1))
     seen: list[Any] = []
@@ -224,13 +247,13 @@ def _called(model: AbstractModel, batch: Batch, inputs: Any) -> Any:
         ) from error
 
 
-def _with_row(engine: Engine, batch: Batch, ending: _Ending) -> _Ending:
+def _with_row(engine: Engine | HostEngine, batch: Batch, ending: _Ending) -> _Ending:
     score = Score(engine.model, _unused, Head(ending.shape, None, None, False), batch)
     row = engine.step(score, _outputs_step, *device_rows(engine.model, batch, slice(0, 1)))
     return ending._replace(row=_backend.to_host(row))
 
 
-def _check_calls(engine: Engine, batch: Batch, ending: _Ending) -> bool:
+def _check_calls(engine: Engine | HostEngine, batch: Batch, ending: _Ending) -> bool:
     """Raise if the output depends on a softmax or sigmoid with no weights in between."""
     score = Score(engine.model, _unused, Head(ending.shape, None, None, False), batch)
     inputs = device_rows(engine.model, batch, slice(0, 1))

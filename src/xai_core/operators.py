@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from xai_core import _checks
@@ -58,7 +59,7 @@ def classification(model: Callable[[Any], Tensor], inputs: Any, targets: Tensor)
         return _weighted(outputs, targets)
     column = outputs[:, 0]
     opposite = 1.0 - column if getattr(model, "is_probability", False) else -column
-    return ops.where(ops.equal(targets, 1), column, opposite)
+    return _arrays(outputs).where(targets == 1, column, opposite)
 
 
 def regression(model: Callable[[Any], Tensor], inputs: Any, targets: Tensor) -> Tensor:
@@ -93,10 +94,25 @@ def as_columns(outputs: Tensor) -> Tensor:
 
 
 def _weighted(outputs: Tensor, targets: Tensor) -> Tensor:
+    arrays = _arrays(outputs)
     if len(targets.shape) == 2:
-        return ops.sum(outputs * ops.cast(targets, outputs.dtype), axis=-1)
-    chosen: Any = ops.take_along_axis(outputs, targets[:, None], axis=1)
+        weights = targets if arrays is np else ops.cast(targets, outputs.dtype)
+        return arrays.sum(outputs * weights, axis=-1)
+    chosen: Any = arrays.take_along_axis(outputs, targets[:, None], axis=1)
     return chosen[:, 0]
+
+
+def _arrays(outputs: Tensor) -> Any:
+    """The functions for arrays of this kind: black boxes give those of NumPy."""
+    return np if isinstance(outputs, np.ndarray) else ops
+
+
+def name_of(operator: Operator) -> str:
+    """The task of an operator of this package, else the function's own name in brackets."""
+    for task, known in _OPERATORS.items():
+        if operator is known:
+            return task.value
+    return f"<{getattr(operator, '__qualname__', type(operator).__name__)}>"
 
 
 _OPERATORS: dict[Tasks, Operator] = {

@@ -44,8 +44,8 @@ def test_attribute_gives_tensors_of_the_backend_before_reduction(case):
     x = KINDS["image"].inputs()
     tensor = case.on("image").attribute(x, TARGETS)
     assert ops.is_tensor(tensor)
-    unreduced = case.on("image", **({"reducer": None} if case.reduces else {}))(x, TARGETS)
-    assert tensor.shape == (x.shape if case.reduces else unreduced.values.shape)
+    unreduced = case.on("image", **(case.unreduced or {}))(x, TARGETS)
+    assert tensor.shape == (x.shape if case.unreduced else unreduced.values.shape)
     assert_same(host(tensor), unreduced.values)
 
 

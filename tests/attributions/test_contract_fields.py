@@ -80,12 +80,12 @@ def test_fields_are_keyword_only_and_frozen(case):
 def test_replace_and_with_model_give_copies(case):
     x = KINDS["image"].inputs()
     explainer = case.on("image")
-    smaller = dataclasses.replace(explainer, batch_size=2)
-    assert (smaller.batch_size, explainer.batch_size) == (2, 32)
+    smaller = case.replaced(explainer, batch_size=2)
+    assert [case.settings(one).batch_size for one in (smaller, explainer)] == [2, 32]
     assert_same(smaller(x, TARGETS).values, explainer(x, TARGETS).values)
     other = tiny_models.network("image", activation="softmax")
-    moved = dataclasses.replace(explainer, batch_size=2).with_model(other)
-    assert moved.batch_size == 2
+    moved = smaller.with_model(other)
+    assert case.settings(moved).batch_size == 2
     assert_same(moved(x, TARGETS).values, case.build(other)(x, TARGETS).values)
     assert_same(moved(x, TARGETS).scores, outputs(other, x)[np.arange(5), TARGETS])
 
@@ -104,7 +104,7 @@ def test_explainer_survives_pickling(case, name):
     explainer = case.on(name, batch_size=4)
     expected = explainer(x, TARGETS).values
     loaded = pickle.loads(pickle.dumps(explainer))
-    assert loaded.batch_size == 4
+    assert case.settings(loaded).batch_size == 4
     assert_same(loaded(x, TARGETS).values, expected)
 
 

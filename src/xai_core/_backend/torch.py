@@ -152,6 +152,8 @@ def _default_device() -> Any:
 
 def to_host(tensor: Any) -> np.ndarray:
     """A NumPy array of ``tensor``."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 

@@ -1,15 +1,27 @@
 """Maps over the input that tell which features a score depends on, one method per file."""
 
+from xai_core.attributions.forgrad import FORGrad
 from xai_core.attributions.grad_cam import GradCAM
+from xai_core.attributions.grad_cam_plus_plus import GradCAMPlusPlus
 from xai_core.attributions.gradient_input import GradientInput
 from xai_core.attributions.integrated_gradients import IntegratedGradients
+from xai_core.attributions.occlusion import Occlusion
 from xai_core.attributions.random_map import RandomMap
 from xai_core.attributions.saliency import Saliency
+from xai_core.attributions.smoothgrad import SmoothGrad
+from xai_core.attributions.squaregrad import SquareGrad
+from xai_core.attributions.vargrad import VarGrad
 
 __all__ = [
+    "FORGrad",
     "GradCAM",
+    "GradCAMPlusPlus",
     "GradientInput",
     "IntegratedGradients",
+    "Occlusion",
     "RandomMap",
     "Saliency",
+    "SmoothGrad",
+    "SquareGrad",
+    "VarGrad",
 ]

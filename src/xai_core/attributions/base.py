@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from keras import ops
 
-from xai_core import _checks, _request, _scoring, operators
+from xai_core import _checks, _loaders, _request, _scoring, operators
 from xai_core._request import Group, Request
 from xai_core.attributions import running
 from xai_core.attributions.running import Maps
@@ -35,6 +35,7 @@ class AbstractExplainer(abc.ABC):
         The form of the output that is scored. ``"raw"`` is what the model returns.
     batch_size : int
         Number of rows that the model sees at once.
+        Classes that wrap explainers take these three from the explainer they wrap.
     progress : bool, optional
         Show a progress bar. By default only in a terminal, and only on long work.
     """
@@ -42,33 +43,74 @@ class AbstractExplainer(abc.ABC):
     model: Any
     _: KW_ONLY
     operator: Any = None
-    output: str = "raw"
-    batch_size: int = 32
+    output: str | None = "raw"
+    batch_size: int | None = 32
     progress: bool | None = None
 
     requires: ClassVar[str] = "gradients"
     uses_targets: ClassVar[bool] = True
+    wraps: ClassVar[bool] = False
     source: ClassVar[str]
     signed = True  # not annotated, for class activation maps have a field of this name
 
     def __post_init__(self) -> None:
         """Check every field that needs no input."""
+        if self._base is not None and not self.wraps:
+            raise TypeError(
+                f"`model` must be a model. Received: {type(self.model).__name__}, an explainer. "
+                f"Pass its model."
+            )
         _ = self._model, self._operator  # read once, which checks them
-        _checks.choice("output", self.output, _scoring.OUTPUTS)
-        _checks.integer("batch_size", self.batch_size, minimum=1)
+        _checks.choice("output", self._output, _scoring.OUTPUTS)
+        _checks.integer("batch_size", self._batch_size, minimum=1)
         if self.progress is not None:
             _checks.flag("progress", self.progress)
         self._check_fields()
 
+    @property
+    def _base(self) -> Any:
+        """The explainer that is wrapped, if one is."""
+        return self.model if isinstance(self.model, AbstractExplainer) else None
+
     @cached_property
     def _model(self) -> Any:
         """The wrapped model; None for a method that needs none and was given none."""
-        needed = self.model is not None or self.requires != "nothing"
-        return wrap(self.model) if needed else None
+        if self._base is not None:
+            return self._base._model
+        if self.model is None and self.requires == "nothing":
+            return None
+        model = wrap(self.model)
+        if self.requires == "gradients" and model.on_host:
+            raise TypeError(_refusal(type(self).__name__, model))
+        return model
 
     @cached_property
     def _operator(self) -> Operator:
-        return operators.get(self.operator)
+        if self._base is not None:
+            theirs = self._base._operator
+            if self.operator is not None and operators.get(self.operator) is not theirs:
+                raise ValueError(_differs("operator", self.operator))
+            return theirs
+        usual = None if self._model is None else self._model.task
+        return operators.get(usual if self.operator is None else self.operator)
+
+    @property
+    def _output(self) -> Any:
+        return self._inherited("output", "raw")
+
+    @property
+    def _batch_size(self) -> Any:
+        return self._inherited("batch_size", 32)
+
+    def _inherited(self, name: str, usual: Any) -> Any:
+        """A field that is None in a class that wraps: the explainer's, or else the usual value."""
+        own = getattr(self, name)
+        if self._base is not None:
+            theirs = getattr(self._base, f"_{name}")
+            if own not in (None, theirs):
+                raise ValueError(_differs(name, own))
+            return theirs
+        return usual if own is None and self.wraps else own
 
     @abc.abstractmethod
     def _check_fields(self) -> None:
@@ -82,9 +124,13 @@ class AbstractExplainer(abc.ABC):
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """The maps of a group of rows; channels are reduced only if ``reduced``."""
 
-    def rows(self, shape: Sequence[int]) -> int:
-        """Number of model rows that one input of this shape, without batch axis, costs."""
-        del shape
+    def rows(self, *shapes: Sequence[int]) -> Any:
+        """Number of model rows that one input costs.
+
+        ``shapes`` are those of its arrays without batch axis. Methods whose inputs differ in
+        cost give one number for each input.
+        """
+        del shapes
         return 1
 
     def __call__(self, inputs: Any, targets: Any = None) -> Any:
@@ -150,7 +196,8 @@ class AbstractExplainer(abc.ABC):
         Parameters
         ----------
         data : iterable
-            Yields batches by Keras's convention: x, (x, y) or (x, y, weights).
+            Yields batches by Keras's convention: x, (x, y) or (x, y, weights). A generator, a
+            `tf.data.Dataset`, a torch `DataLoader`, a Keras `PyDataset`.
         targets : int, str, optional
             The same target for every row, or ``"labels"`` for each batch's y; None is the
             predicted class.
@@ -159,15 +206,13 @@ class AbstractExplainer(abc.ABC):
         ------
         Explanation
             One per batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If nothing is yielded, or a batch has another shape than the first.
         """
-        if not isinstance(data, Iterable) or isinstance(data, Mapping) or hasattr(data, "shape"):
-            shown = type(data).__name__ if hasattr(data, "shape") else repr(data)
-            raise TypeError(
-                f"`data` must be an iterable of batches. Received: {shown}. "
-                "Call the explainer on a single batch."
-            )
-        for batch in data:
-            x, y = _x_and_y(batch)
+        for x, y in _loaders.batches(data):
             if isinstance(targets, str) and targets == "labels":
                 if y is None:
                     raise ValueError(
@@ -178,8 +223,8 @@ class AbstractExplainer(abc.ABC):
                 yield self(x, targets)
 
     def with_model(self, model: Any) -> Self:
-        """The same settings for another model."""
-        return replace(self, model=model)
+        """The same settings for another model, also of an explainer that is wrapped."""
+        return replace(self, model=model if self._base is None else self._base.with_model(model))
 
     def _is_built_in(self) -> bool:
         return self._operator in _scoring.BUILT_IN
@@ -188,7 +233,7 @@ class AbstractExplainer(abc.ABC):
         if self._model is None:
             request = _request.without_model(inputs)
         else:
-            request = _request.make(self._model, self._operator, self.output, inputs, asked)
+            request = _request.make(self._model, self._operator, self._output, inputs, asked)
         self._check_request(request)
         return request
 
@@ -196,12 +241,19 @@ class AbstractExplainer(abc.ABC):
         return running.explanations(self, self._request(inputs, asked), len(asked))
 
 
-def _x_and_y(batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, tuple):
-        return batch, None
-    if not 1 <= len(batch) <= 3:
-        raise ValueError(
-            "`data` must yield x, (x, y) or (x, y, weights). "
-            f"Received: a tuple of {len(batch)} items."
-        )
-    return batch[0], batch[1] if len(batch) > 1 else None
+def _differs(name: str, value: Any) -> str:
+    return (
+        f"`{name}` must be that of the wrapped explainer. Received: {value!r}. Leave it out, and "
+        "give it to the explainer."
+    )
+
+
+def _refusal(method: str, model: Any) -> str:
+    from xai_core import attributions
+
+    every = {name: getattr(attributions, name) for name in attributions.__all__}
+    usable = [name for name, cls in every.items() if cls.requires == "predictions"]
+    return (
+        f"`model` must have gradients for {method}. Received: {model.described()}, a black box. "
+        f"Methods for black boxes: {', '.join(usable)}."
+    )

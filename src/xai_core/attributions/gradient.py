@@ -29,12 +29,7 @@ class AbstractGradient(AbstractExplainer):
 
     def _check_fields(self) -> None:
         """Check the reducer and the method's own fields."""
-        known = self.reducer is None or callable(self.reducer)
-        if not known and self.reducer not in images.REDUCERS:
-            raise ValueError(
-                f"`reducer` must be one of {', '.join(map(repr, images.REDUCERS))}, a callable "
-                f"or None. Received: {self.reducer!r}."
-            )
+        check_reducer(self.reducer)
         self._check_own_fields()
 
     @abc.abstractmethod
@@ -43,22 +38,39 @@ class AbstractGradient(AbstractExplainer):
 
     def _check_request(self, request: Request) -> None:
         """Refuse a reducer where there are no channels to reduce."""
-        default = type(self).reducer
-        ranks = [leaf.ndim for leaf in request.batch.float_leaves()]
-        if max(ranks) < 4 and self.reducer != default:
-            raise ValueError(
-                "`reducer` must be left out for tables and series, whose maps keep every "
-                f"feature. Received: {self.reducer!r} and inputs of rank {max(ranks)}."
-            )
+        check_reduces(self, request)
 
     def reduction(self, request: Request, reduced: bool) -> dict[str, Any]:
         """The static arguments `reduce_all` takes: the reducer, and the channel axis per leaf."""
-        leaves = request.batch.float_leaves()
-        axes = [
-            images.channel_axis(x.ndim, request.layout(x.ndim)) if x.ndim >= 4 else None
-            for x in leaves
-        ]
-        return {"reducer": self.reducer if reduced else None, "axes": tuple(axes)}
+        return {"reducer": self.reducer if reduced else None, "axes": channel_axes(request)}
+
+
+def check_reducer(reducer: Any) -> None:
+    """Raise unless a reducer is known, callable or None."""
+    known = reducer is None or callable(reducer)
+    if not known and reducer not in images.REDUCERS:
+        raise ValueError(
+            f"`reducer` must be one of {', '.join(map(repr, images.REDUCERS))}, a callable "
+            f"or None. Received: {reducer!r}."
+        )
+
+
+def check_reduces(explainer: Any, request: Request) -> None:
+    """Refuse a reducer where there are no channels to reduce."""
+    rank = max(leaf.ndim for leaf in request.batch.float_leaves())
+    if rank < 4 and explainer.reducer != type(explainer).reducer:
+        raise ValueError(
+            "`reducer` must be left out for tables and series, whose maps keep every "
+            f"feature. Received: {explainer.reducer!r} and inputs of rank {rank}."
+        )
+
+
+def channel_axes(request: Request) -> tuple[int | None, ...]:
+    """The axis of channels of each float input that is an image or a volume."""
+    return tuple(
+        images.channel_axis(x.ndim, request.layout(x.ndim)) if x.ndim >= 4 else None
+        for x in request.batch.float_leaves()
+    )
 
 
 def one_gradient(
@@ -95,3 +107,8 @@ def reduce_all(maps: Any, reducer: Any, axes: tuple[int | None, ...]) -> tuple[T
     return tuple(
         x if axis is None else images.reduce_channels(x, reducer, axis) for x, axis in pairs
     )
+
+
+def reduce_targets(maps: Any, reducer: Any, axes: tuple[int | None, ...]) -> tuple[Tensor, ...]:
+    """The same for maps (n, M, ...), whose axis of targets stands in front of the channels."""
+    return reduce_all(maps, reducer, tuple(None if axis is None else axis + 1 for axis in axes))

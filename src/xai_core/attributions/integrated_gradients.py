@@ -14,7 +14,7 @@ from xai_core import _backend, _baselines, _checks
 from xai_core._inputs import chunks
 from xai_core._request import Group
 from xai_core._scoring import score_step
-from xai_core.attributions.gradient import AbstractGradient, reduce_all
+from xai_core.attributions.gradient import AbstractGradient, reduce_targets
 from xai_core.attributions.running import Maps
 from xai_core.typing import Array, Tensor
 
@@ -89,15 +89,15 @@ class IntegratedGradients(AbstractGradient):
         _checks.choice("rule", self.rule, _RULES)
         _baselines.check_field(self.baseline)
 
-    def rows(self, shape: Sequence[int]) -> int:
+    def rows(self, *shapes: Sequence[int]) -> int:
         """Model rows of one input: its own score, and per baseline its score and the path."""
-        del shape
+        del shapes
         return 1 + len(_baselines.as_list(self.baseline)) * (1 + self.steps)
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """Accumulate the paths of a group, chunk by chunk of full batches."""
         floats, integers = group.inputs()
-        starts = self._starts(group, floats)
+        starts = group.baselines(self.baseline)
         scores, targets, base = self._scores(group, floats, integers, starts)
         ends = [tuple(x - b for x, b in zip(floats, start, strict=True)) for start in starts]
         path = (_joined(starts), _joined(ends))
@@ -127,25 +127,6 @@ class IntegratedGradients(AbstractGradient):
             steps = (group.step(score_step, b, integers, targets, rows=len(group)) for b in starts)
             found = [first, *(scores for scores, _ in steps)]
         return found[0], targets, sum(found[2:], found[1]) / len(starts)
-
-    def _starts(self, group: Group, floats: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-        """The float leaves of each baseline."""
-        request = group.request
-        leaves = request.batch.float_leaves()
-        if "baselines" not in request.decided:
-            known = [_baselines.evaluated(self.baseline, leaf) for leaf in leaves]
-            request.decided["baselines"] = known
-        each = [
-            _baselines.samples(own, leaf, group.rows, request.layout)
-            for own, leaf in zip(request.decided["baselines"], leaves, strict=True)
-        ]
-        return [
-            tuple(
-                ops.cast(group.to_device(array), x.dtype)
-                for array, x in zip(arrays, floats, strict=True)
-            )
-            for arrays in zip(*each, strict=True)
-        ]
 
     def _chunks(self, rows: int, size: int, baselines: int) -> Iterator[_Chunk]:
         """Cut the rows (baseline, step, input) of a group into full batches."""
@@ -261,6 +242,4 @@ def _end_step(
         each = ops.reshape(product, (baselines, -1, *product.shape[1:]))
         maps.append(ops.sum(each, axis=0))
         gap = gap + ops.sum(maps[-1], axis=tuple(range(2, len(total.shape))))
-    # The totals have an axis of targets in front of the channels.
-    shifted = tuple(None if axis is None else axis + 1 for axis in axes)
-    return reduce_all(maps, reducer, shifted), gap
+    return reduce_targets(maps, reducer, axes), gap

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from xai_core import _backend, _version
+from xai_core import _backend, _version, operators
 from xai_core._inputs import host
 
 _LEFT_OUT = ("model", "progress")
@@ -21,8 +21,13 @@ def configuration(explainer: Any) -> dict[str, Any]:
     """The fields of an explainer: arrays by shape and CRC-32, callables by name."""
     names = [field.name for field in fields(explainer) if field.name not in _LEFT_OUT]
     found = {name: described(getattr(explainer, name)) for name in names}
-    model = getattr(explainer.model, "source", explainer.model)
-    return {"model": None if model is None else type(model).__name__, **found}
+    found |= {"output": explainer._output, "batch_size": explainer._batch_size}
+    found["operator"] = operators.name_of(explainer._operator)
+    model = None if explainer._model is None else type(explainer._model.source).__name__
+    if explainer._base is not None:
+        method = type(explainer._base).__name__
+        found["explainer"] = {"method": method, **configuration(explainer._base)}
+    return {"model": model, **found}
 
 
 def described(value: Any) -> Any:

@@ -71,9 +71,7 @@ class RandomMap(AbstractExplainer):
 
     def _check_fields(self) -> None:
         """Check seed and grid, and that the model's fields have a model."""
-        _checks.integer("seed", self.seed, minimum=0)
-        if self.seed >= 2**64:
-            raise ValueError(f"`seed` must be less than 2**64. Received: {self.seed}.")
+        _checks.seed(self.seed)
         if self.grid_size is not None:
             for size in np.atleast_1d(np.asarray(self.grid_size, object)):
                 _checks.integer("grid_size", size, minimum=1)
@@ -87,6 +85,11 @@ class RandomMap(AbstractExplainer):
         """Check the grid against the inputs."""
         for leaf in request.batch.float_leaves():
             self._cells(leaf.shape, request)
+        if any(prints is None for prints in request.batch.float_fingerprints()):
+            raise TypeError(
+                "`inputs` must be numbers, whose bytes are the key of the random numbers. "
+                "Received: an array of objects."
+            )
 
     def _cells(self, shape: Sequence[int], request: Request) -> tuple[int, ...]:
         """Number of independent numbers along each axis of a sample, channels last."""
@@ -123,7 +126,7 @@ class RandomMap(AbstractExplainer):
             return Maps(tuple(map(_backend.to_device, values)), None, (), {})
         scores, targets = group.step(score_step, *group.inputs(), group.targets(), rows=len(group))
         repeated = [np.repeat(one, scores.shape[1], axis=1) for one in values]
-        return Maps(tuple(map(_backend.to_device, repeated)), scores, targets, {})
+        return Maps(tuple(map(group.to_device, repeated)), scores, targets, {})
 
     def _drawn(self, leaf: Array, prints: Array, group: Group) -> Array:
         cells = self._cells(leaf.shape, group.request)

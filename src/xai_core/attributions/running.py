@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ class Maps(NamedTuple):
     ``values`` holds one tensor (n, M, ...) per float input; ``scores`` are (n, M), or None
     without a model; ``facts`` are further numbers (n, M) by the name of an Explanation's field;
     ``layer`` and ``notes`` are the same for all rows; ``slope`` (n,) is the largest gradient at
-    that layer.
+    that layer. ``per_leaf`` holds fields of an Explanation that differ by float input, (n, M, ...)
+    each: "standard_error" is that of the maps before channels were reduced.
     """
 
     values: tuple[Tensor, ...]
@@ -40,11 +42,17 @@ class Maps(NamedTuple):
     layer: str | None = None
     notes: tuple[str, ...] = ()
     slope: Any = None
+    per_leaf: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({})
+
+
+def needs(explainer: Any) -> str:
+    """What an explainer, or the one that it wraps, asks of a model."""
+    return explainer.requires if explainer._base is None else needs(explainer._base)
 
 
 def groups(explainer: Any, request: Request, reduced: bool) -> Iterator[Maps]:
     """The maps of each group of rows, without the padding."""
-    for group in request.groups(explainer.batch_size):
+    for group in request.groups(explainer._batch_size):
         with contextlib.nullcontext() if request.model is None else request.model.on_device():
             yield _without_padding(explainer._maps(group, reduced), len(group))
 
@@ -70,6 +78,7 @@ def _without_padding(maps: Maps, rows: int) -> Maps:
 
     return maps._replace(
         values=tuple(cut(x) for x in maps.values),
+        per_leaf={name: tuple(map(cut, leaves)) for name, leaves in maps.per_leaf.items()},
         scores=None if maps.scores is None else cut(maps.scores),
         slope=None if maps.slope is None else cut(maps.slope),
         targets=tuple(cut(x) for x in maps.targets),
@@ -78,8 +87,8 @@ def _without_padding(maps: Maps, rows: int) -> Maps:
 
 
 def _rows(explainer: Any, request: Request) -> Array:
-    shape = request.batch.float_leaves()[0].shape[1:]
-    return np.full(len(request.batch), explainer.rows(shape) if request.score else 0)
+    shapes = [leaf.shape[1:] for leaf in request.batch.float_leaves()]
+    return np.full(len(request.batch), explainer.rows(*shapes) if request.score else 0)
 
 
 def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
@@ -109,7 +118,7 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
     }
     if request.score is not None:
         shared["class_names"] = request.model.class_names
-        shared["feature_names"] = request.model.feature_names
+        shared["feature_names"] = request.model.feature_names or request.batch.columns
         shared["notes"] = (*request.score.head.notes, *maps.notes)
         _warn(explainer, request, maps)
     return [_for_target(request, maps, shared, m) for m in range(count)]
@@ -119,6 +128,9 @@ def _on_host(parts: list[Maps]) -> Maps:
     maps = [
         part._replace(
             values=tuple(map(_backend.to_host, part.values)),
+            per_leaf={
+                name: tuple(map(_backend.to_host, leaves)) for name, leaves in part.per_leaf.items()
+            },
             scores=None if part.scores is None else _backend.to_host(part.scores),
             slope=None if part.slope is None else _backend.to_host(part.slope),
             targets=tuple(map(_backend.to_host, part.targets)),
@@ -136,6 +148,10 @@ def _joined(parts: list[Maps], axis: int) -> Maps:
     first = parts[0]
     return first._replace(
         values=tuple(join(leaf) for leaf in zip(*(p.values for p in parts), strict=True)),
+        per_leaf={
+            name: tuple(join(leaf) for leaf in zip(*(p.per_leaf[name] for p in parts), strict=True))
+            for name in first.per_leaf
+        },
         scores=None if first.scores is None else join(p.scores for p in parts),
         slope=None if first.slope is None else np.concatenate([p.slope for p in parts]),
         targets=tuple(join(leaf) for leaf in zip(*(p.targets for p in parts), strict=True)),
@@ -163,7 +179,7 @@ def _check_slope(maps: Maps) -> None:
 
 def _warn(explainer: Any, request: Request, maps: Maps) -> None:
     """Warn at most once per call, of all that may mislead."""
-    if explainer.requires != "gradients":
+    if needs(explainer) != "gradients":
         return
     doubts = [*_saturation(request, maps.scores), *_wide_gap(maps)]
     broken = [~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in maps.values]
@@ -218,13 +234,22 @@ def _for_target(request: Request, maps: Maps, shared: dict[str, Any], m: int) ->
     own |= {name: values[:, m] for name, values in maps.facts.items()}
     found = []
     for k, x in enumerate(request.batch.float_leaves()):
+        values = np.asarray(maps.values[k][:, m], "float32")
         found.append(
             Explanation(
-                np.asarray(maps.values[k][:, m], "float32"),
+                values,
                 **own,
+                **_of_leaf(maps, k, m, values.shape),
                 data_format=request.layout(x.ndim, needed=False),
                 inputs=x if x.ndim in (2, 3) else None,
                 fingerprints=request.batch.float_fingerprints()[k],
             )
         )
     return request.batch.per_float_leaf(found)
+
+
+def _of_leaf(maps: Maps, k: int, m: int, shape: tuple[int, ...]) -> dict[str, Array]:
+    found = {name: np.asarray(x[k][:, m], "float32") for name, x in maps.per_leaf.items()}
+    if "standard_error" in found and found["standard_error"].shape != shape:
+        found["unreduced_standard_error"] = found.pop("standard_error")
+    return found

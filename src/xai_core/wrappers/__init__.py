@@ -13,14 +13,15 @@ from xai_core.wrappers.base import (
     checked_names,
     checked_select,
 )
+from xai_core.wrappers.black_box import BlackBox
 
-__all__ = ["AbstractModel", "wrap"]
+__all__ = ["AbstractModel", "BlackBox", "wrap"]
 
 # Adapters by backend, tried in order; a Keras model on torch is a torch module too.
 _ADAPTERS = {
-    "jax": ("keras_model.KerasModel",),
-    "tensorflow": ("keras_model.KerasModel",),
-    "torch": ("keras_model.KerasModel", "torch_module.TorchModule"),
+    "jax": ("keras_model.KerasModel", "black_box.BlackBox"),
+    "tensorflow": ("keras_model.KerasModel", "black_box.BlackBox"),
+    "torch": ("keras_model.KerasModel", "torch_module.TorchModule", "black_box.BlackBox"),
 }
 
 
@@ -40,7 +41,8 @@ def wrap(
     ----------
     model
         A built `keras.Model` of any kind, under the torch backend also a `torch.nn.Module` in
-        evaluation mode, or what `wrap` returned before.
+        evaluation mode; a fitted scikit-learn classifier or regressor, or any other function of
+        arrays, as a black box (see `BlackBox`); or what `wrap` returned before.
     data_format : {"channels_last", "channels_first"}, optional
         Layout of the inputs. A Keras model's own layout is found by itself; torch modules take
         channels first, and inputs given as channels last are transposed on the way.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import abc
 import contextlib
 import numbers
+import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
+
+from keras import ops
 
 from xai_core import _checks
 from xai_core.typing import Tensor
@@ -50,6 +53,10 @@ class AbstractModel(abc.ABC):
     title: ClassVar[str]
     shows_final_calls: ClassVar[bool] = False
     shape_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    arrays: ClassVar[types.ModuleType] = ops
+    """The functions of the arrays that the model takes: those of Keras, or of NumPy."""
+    on_host: ClassVar[bool] = False
+    """Whether the model is a black box: it takes NumPy arrays, and has no gradients."""
 
     def __call__(self, inputs: Any) -> Tensor:
         """The selected output for a batch, in inference mode."""
@@ -120,6 +127,20 @@ class AbstractModel(abc.ABC):
     def ends_quantized(self) -> bool:
         """Whether the last layer with weights computes in integers."""
         return False
+
+    def described(self) -> str:
+        """What the user handed in, for messages."""
+        return type(self.source).__name__
+
+    @property
+    def task(self) -> str:
+        """The operator of a call that names none."""
+        return "classification"
+
+    @property
+    def labels(self) -> tuple[int, ...] | None:
+        """The classes of an estimator, where they are integers other than 0 to K - 1."""
+        return None
 
     @property
     def dtype(self) -> str:

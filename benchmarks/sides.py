@@ -1,0 +1,179 @@
+"""What is compared: each method as the library runs it, and the native code for the same work."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from models import Case
+
+
+class Work(NamedTuple):
+    """How much a method does: images, model rows for each, and rows per call."""
+
+    images: int
+    rows: int
+    batch_size: int
+
+    def __str__(self) -> str:
+        """Images, and rows where there are several."""
+        return f"{self.images} x {self.rows}" if self.rows > 1 else str(self.images)
+
+    @property
+    def padding(self) -> float:
+        """Rows that fill the last batch, as a share of the others, where shapes are fixed."""
+        rows = self.images * self.rows
+        return -rows % self.batch_size / rows if rows > self.batch_size else 0.0
+
+
+ONE_GRADIENT = {"small": Work(64, 1, 64), "large": Work(8, 1, 8)}
+MANY_GRADIENTS = {"small": Work(16, 50, 64), "large": Work(1, 16, 8)}
+CURVES = {"small": Work(64, 21, 64), "large": Work(1, 256, 32)}
+WORK = {
+    "Saliency": ONE_GRADIENT,
+    "IntegratedGradients": MANY_GRADIENTS,
+    "SmoothGrad": MANY_GRADIENTS,
+    "GradCAM": ONE_GRADIENT,
+    "GradCAMPlusPlus": ONE_GRADIENT,
+    "Occlusion": {"small": Work(8, 226, 64), "large": Work(1, 256, 32)},
+    "Deletion": CURVES,
+    "Insertion": CURVES,
+}
+PATCHES = {
+    226: {"patch_size": 4, "patch_stride": 2},
+    256: {"patch_size": (28, 16), "patch_stride": (14, 13)},
+}
+"""15 x 15 patches of the small images, 15 x 17 of the large ones, and a row without a patch."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The calls of one row of the table; ``compared`` names what tells of their difference."""
+
+    method: Callable[[], np.ndarray]
+    baseline: Callable[[], Any]
+    beside: dict[str, Callable[[], Any]]
+    compared: tuple[str, ...] = ()
+
+    def differences(self) -> dict[str, float]:
+        """Return the largest difference over the largest value, and the cosine of both results."""
+        ours, theirs = self.method(), self.baseline()
+        if not self.compared:
+            return {}
+        theirs = theirs.astype("float64")
+        ours = ours.reshape(theirs.shape).astype("float64")
+        cosine = (ours * theirs).sum() / (np.linalg.norm(ours) * np.linalg.norm(theirs))
+        error = np.abs(ours - theirs).max() / np.abs(theirs).max()
+        found = {"error": float(error), "cosine": float(cosine)}
+        return {name: found[name] for name in self.compared}
+
+
+def of(method: str, work: Work, case: Case) -> Sides:
+    """Return both sides of a method for the first images of a case."""
+    native = importlib.import_module(f"native_{keras.backend.backend()}")
+    case = dataclasses.replace(
+        case,
+        inputs=case.rows(work.images),
+        targets=case.targets[: work.images],
+        batch_size=work.batch_size,
+    )
+    if method in ("Occlusion", "Deletion", "Insertion"):
+        return _forward(method, work, case, native)
+    return _gradient(method, work, case, native)
+
+
+def _forward(method: str, work: Work, case: Case, native: ModuleType) -> Sides:
+    """Bare calls of the model are the baseline: there is no map to compare."""
+    rows = work.images * work.rows
+    call = _occlusion(work, case) if method == "Occlusion" else _curves(method, work, case)
+    beside = {name: native.forward(other, rows) for name, other in _others(case)}
+    return Sides(call, native.forward(case, rows), beside)
+
+
+def _occlusion(work: Work, case: Case) -> Callable[[], np.ndarray]:
+    from xai_core.attributions import Occlusion
+
+    explainer = Occlusion(case.model, **PATCHES[work.rows], **_fields(case))
+    rows = explainer(case.inputs, case.targets).rows
+    if not (rows == work.rows).all():
+        raise SystemExit(f"Occlusion took {rows[0]} rows for each image, not {work.rows}.")
+    return lambda: explainer(case.inputs, case.targets).values
+
+
+def _curves(method: str, work: Work, case: Case) -> Callable[[], np.ndarray]:
+    from xai_core import metrics
+    from xai_core.attributions import RandomMap
+
+    maps = RandomMap(case.model, output="softmax", progress=False)(case.inputs, case.targets)
+    metric = getattr(metrics, method)(case.model, steps=work.rows - 1, **_fields(case))
+    return lambda: metric(maps, case.inputs, case.targets).curves
+
+
+def _gradient(method: str, work: Work, case: Case, native: ModuleType) -> Sides:
+    """Native code of the same method is the baseline."""
+    from xai_core import attributions
+
+    own = {
+        "IntegratedGradients": {"steps": work.rows},
+        "SmoothGrad": {"n_samples": work.rows},
+        "GradCAM": {"layer": case.layer},
+        "GradCAMPlusPlus": {"layer": case.layer},
+    }
+    explainer = getattr(attributions, method)(case.model, **own.get(method, {}), **_fields(case))
+    x, t = case.inputs, case.targets
+
+    def by_hand(case: Case) -> Callable[[], np.ndarray]:
+        explain = _native(native, explainer, case)
+        return lambda: explain(x, t)
+
+    baseline = by_hand(case)
+    beside = {name: by_hand(other) for name, other in _others(case)}
+    scored = {"IntegratedGradients": [x, np.zeros_like(x)], "SmoothGrad": [x]}.get(method)
+    if scored:
+        rows, targets = np.concatenate(scored), np.tile(t, len(scored))
+        scores = native.scores(case)
+        beside["native with scores"] = lambda: (baseline(), scores(rows, targets))
+    compared = ("cosine",) if method == "SmoothGrad" else ("error", "cosine")
+    return Sides(lambda: explainer(x, t).values, baseline, beside, compared)
+
+
+def _native(native: ModuleType, explainer: Any, case: Case) -> Callable[..., np.ndarray]:
+    match type(explainer).__name__:
+        case "Saliency":
+            return native.saliency(case)
+        case "IntegratedGradients":
+            return native.integrated_gradients(case, *nodes(explainer.rule, explainer.steps))
+        case "SmoothGrad":
+            return native.smooth_grad(case, explainer.n_samples, explainer.noise)
+        case "GradCAM":
+            return native.grad_cam(case)
+    return native.grad_cam_plus_plus(case)
+
+
+def _fields(case: Case) -> dict[str, Any]:
+    return {"batch_size": case.batch_size, "progress": False}
+
+
+def _others(case: Case) -> Iterator[tuple[str, Case]]:
+    """Yield the plain memory layout of a torch module, to stand beside channels last."""
+    if case.kind == "torch":
+        yield "NCHW", dataclasses.replace(case, channels_last_memory=False)
+
+
+def nodes(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions on [0, 1] and weights of a rule for an integral, both (steps,)."""
+    if rule == "gauss_legendre":
+        positions, weights = np.polynomial.legendre.leggauss(steps)
+        positions, weights = (positions + 1.0) / 2.0, weights / 2.0
+    else:
+        positions = np.linspace(0.0, 1.0, steps)
+        weights = np.full(steps, 1.0 / (steps - 1))
+        weights[[0, -1]] /= 2.0
+    return positions.astype("float32"), weights.astype("float32")

@@ -1,0 +1,154 @@
+"""FORGrad: low-pass filtered maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from xai_core import _backend, _checks, images
+from xai_core._request import Group, Request
+from xai_core.attributions.base import AbstractExplainer
+from xai_core.attributions.running import Maps
+from xai_core.typing import Tensor
+
+_SHARE = 15 / 224
+_STILL_TRUE = ("base_values",)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FORGrad(AbstractExplainer):
+    r"""Map of another explainer without its high frequencies.
+
+    .. math:: \phi_\sigma = \bigl| F^{-1}(F(\phi) \odot w_\sigma) \bigr|
+
+    where F is the discrete Fourier transform over the axes of space and time of the map
+    :math:`\phi`, channels reduced, and w keeps the frequencies up to the radius sigma as
+    `xai_core.images.low_pass` does. Pooling and strides put much noise of high frequency into the
+    gradients of a network.
+
+    Parameters
+    ----------
+    model : explainer
+        Whose maps are filtered, such as ``Saliency(model)``. It keeps its own settings.
+    operator, output, batch_size
+        Those of the explainer; another value is refused.
+    progress
+        As for every explainer: see `AbstractExplainer`.
+    sigma : float, optional
+        The radius in cycles per longest side L, by default 15 L / 224. Below 1 only the mean of
+        a map is left, which the default is for L < 15: pass a larger one there.
+    signed : bool
+        Leave out the absolute value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``model`` is not an explainer or a field is wrong, at construction; if inputs or
+        targets do not fit or an input is a table, at the call.
+
+    Notes
+    -----
+    What the explainer tells of its unfiltered map, such as a completeness gap or standard errors,
+    is left out. The best sigma differs from model to model and from method to method: where it
+    matters, choose the one with the most faithful maps.
+
+    Muzellec et al., 2023, "Gradient strikes back: How filtering out high frequencies improves
+    explanations", https://arxiv.org/abs/2307.09591
+
+    Examples
+    --------
+    >>> import keras, numpy as np
+    >>> from xai_core.attributions import Saliency
+    >>> layers = [keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3),
+    ...           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
+    >>> explainer = FORGrad(Saliency(keras.Sequential(layers)), sigma=4)
+    >>> explainer(np.ones((1, 16, 16, 3))).values.shape
+    (1, 16, 16, 1)
+    """
+
+    output: str | None = None
+    batch_size: int | None = None
+    sigma: float | None = None
+    signed: bool = False
+
+    wraps: ClassVar[bool] = True
+    source: ClassVar[str] = (
+        "Muzellec et al., 2023, Gradient strikes back, https://arxiv.org/abs/2307.09591"
+    )
+
+    def _check_fields(self) -> None:
+        """Check that an explainer is wrapped, the radius and the flag."""
+        if self._base is None:
+            raise TypeError(
+                f"`model` must be an explainer. Received: {type(self.model).__name__}, a model. "
+                "Say which maps are filtered, such as FORGrad(Saliency(model))."
+            )
+        if self.sigma is not None:
+            images.check_sigma(self.sigma)
+        _checks.flag("signed", self.signed)
+
+    def _check_request(self, request: Request) -> None:
+        """Check what the explainer checks, and that every input has an axis of space or time."""
+        self._base._check_request(request)
+        for leaf in request.batch.float_leaves():
+            if leaf.ndim < 3:
+                raise ValueError(
+                    "`FORGrad` needs inputs with space or time, (N, T, W), (N, H, W, C) or "
+                    f"(N, D, H, W, C), for a table has no frequencies. Received: shape "
+                    f"{leaf.shape}."
+                )
+            request.layout(leaf.ndim)
+
+    def rows(self, shape: Sequence[int]) -> int:
+        """Model rows of one input: those of the explainer."""
+        return self._base.rows(shape)
+
+    def _maps(self, group: Group, reduced: bool) -> Maps:
+        """Filter the maps of the explainer."""
+        maps: Maps = self._base._maps(group, reduced)
+        request = group.request
+        shapes = [leaf.shape for leaf in request.batch.float_leaves()]
+        axes = [images.spatial_axes(len(shape), request.layout(len(shape))) for shape in shapes]
+        lengths = [[shape[a] for a in own] for shape, own in zip(shapes, axes, strict=True)]
+        radii = [_SHARE * max(own) if self.sigma is None else self.sigma for own in lengths]
+        device = None if request.model is None else request.model.device
+        masks = tuple(
+            _backend.to_device(images.frequency_mask(own, radius), device)
+            for own, radius in zip(lengths, radii, strict=True)
+        )
+        # Behind the batch axis there is one for targets.
+        static = {"axes": tuple(tuple(a + 1 for a in own) for own in axes), "signed": self.signed}
+        if request.engine is None:
+            values = _filter_step(None, maps.values, masks, **static)
+        else:
+            values = group.step(_filter_step, maps.values, masks, rows=0, **static)
+        return maps._replace(
+            values=values,
+            facts={name: fact for name, fact in maps.facts.items() if name in _STILL_TRUE},
+            per_leaf={},
+            notes=(*maps.notes, *self._decided(radii)),
+        )
+
+    def _decided(self, radii: Sequence[float]) -> list[str]:
+        """What a user should know of the radius."""
+        shown = " and ".join(f"{radius:.3g}" for radius in radii)
+        notes = [f"`sigma` {shown} is 15/224 of the longest side."] if self.sigma is None else []
+        if min(radii) < 1:
+            notes.append("`sigma` below 1 leaves nothing but the mean of a map.")
+        return notes
+
+
+def _filter_step(
+    score: Any,
+    values: tuple[Tensor, ...],
+    masks: tuple[Tensor, ...],
+    *,
+    axes: tuple[tuple[int, ...], ...],
+    signed: bool,
+) -> tuple[Tensor, ...]:
+    del score
+    kept = [images.filtered(*leaf) for leaf in zip(values, masks, axes, strict=True)]
+    return tuple(kept if signed else map(ops.abs, kept))

@@ -1,0 +1,82 @@
+"""SmoothGrad: the mean of maps of noisy inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from xai_core import estimators
+from xai_core.attributions.noise import AbstractNoise, Statistic
+from xai_core.estimators import Moments
+from xai_core.typing import Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SmoothGrad(AbstractNoise):
+    r"""Mean of the maps of noisy copies of the input.
+
+    .. math:: \hat\phi(x) = \frac{1}{n} \sum_{k=1}^{n} \phi(x + \varepsilon_k), \qquad
+        \varepsilon_k \sim N(0, \sigma^2)
+
+    Parameters
+    ----------
+    model : model or explainer
+        What is explained: an explainer, whose maps before any reduction of channels are taken as
+        it is configured, or a model, which means its signed gradient.
+    operator, output, batch_size : optional
+        Those of the wrapped explainer; others are refused. For a model as for every explainer:
+        see `AbstractExplainer`.
+    progress
+        As for every explainer.
+    n_samples : int
+        Number of noisy copies of each input, at least 2.
+    noise : float or array
+        Standard deviation of the normal noise, not negative: a share of the sample's range, or in
+        the input's own units, then also an array that broadcasts against a sample, such as (W,).
+    noise_scale : {"range", "absolute"}
+        ``"range"`` multiplies ``noise`` with each sample's maximum minus minimum, of a series
+        feature by feature. Tables need ``"absolute"``.
+    reducer : {"max", "mean", "sum", "abs_max", "abs_mean"}, callable or None
+        How the channels of images become one number, by default the mean of their absolute values.
+    seed : int
+        Key of the noise, from 0 to 2**64 - 1. All inputs have the same noise, on every backend
+        and for every batch size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is wrong, at construction; if inputs or targets do not fit, at the call.
+
+    Notes
+    -----
+    Smilkov et al., 2017, "SmoothGrad: removing noise by adding noise",
+    https://arxiv.org/abs/1706.03825. ``standard_error`` of the Explanation is that of the mean.
+
+    Examples
+    --------
+    >>> import keras, numpy as np
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
+    ...                           keras.layers.Dense(2)])
+    >>> SmoothGrad(model, n_samples=4)(np.ones((1, 8, 8, 3)), targets=1).values.shape
+    (1, 8, 8, 1)
+    """
+
+    reducer: str | Callable[..., Any] | None = "abs_mean"
+
+    source: ClassVar[str] = (
+        "Smilkov et al., 2017, SmoothGrad: removing noise by adding noise, "
+        "https://arxiv.org/abs/1706.03825"
+    )
+
+    def _statistic(self) -> Statistic:
+        """The mean."""
+        return Statistic(2, _same, _mean, estimators.mean_error)
+
+
+def _same(samples: Tensor) -> Tensor:
+    return samples
+
+
+def _mean(moments: Moments) -> Tensor:
+    return moments.mean

@@ -1,0 +1,108 @@
+"""Numbers that perturb, the same on every backend, for every batch size and device."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from keras import ops
+
+from xai_core.typing import Array, Tensor
+
+__all__ = ["normal", "seed_words"]
+
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+_PARITY = 0x1BD11BDA
+_ROUNDS = 20
+
+
+def seed_words(seed: int) -> Array:
+    """The two words of a key, as `normal` takes them.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**64 - 1.
+
+    Returns
+    -------
+    array of int32, (2,)
+        The lower and the upper half.
+
+    Examples
+    --------
+    >>> seed_words(2**32 + 5)
+    array([5, 1], dtype=int32)
+    """
+    return np.array([seed & 0xFFFFFFFF, seed >> 32], "uint32").astype("int32")
+
+
+def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
+    r"""Independent standard normal numbers, known by (key, sample, element) alone.
+
+    The words of the counter-based generator Threefry-2x32 with 20 rounds become pairs by the
+    transform of Box and Muller, :math:`\sqrt{-2 \ln u}\,(\cos 2 \pi v, \sin 2 \pi v)`.
+
+    Parameters
+    ----------
+    key : tensor of int32, (2,)
+        See `seed_words`.
+    samples : tensor of int32, (n,)
+        Numbers of the samples.
+    size : int
+        Number of elements of a sample.
+    first : int
+        Where in the sample's sequence to begin; even.
+
+    Returns
+    -------
+    tensor of float32, (n, size)
+        The numbers; those of one sample do not depend on the others.
+
+    Notes
+    -----
+    Salmon et al., 2011, "Parallel Random Numbers: As Easy as 1, 2, 3",
+    https://doi.org/10.1145/2063384.2063405
+
+    Examples
+    --------
+    >>> from keras import ops
+    >>> key = ops.convert_to_tensor(seed_words(7))
+    >>> tuple(normal(key, ops.arange(3, dtype="int32"), 5).shape)
+    (3, 5)
+    """
+    half = (size + 1) // 2
+    key = ops.convert_to_tensor(key)
+    rows = ops.reshape(samples, (-1, 1))
+    pairs = ops.arange(half, dtype="int32")[None] + first // 2
+    zero = ops.zeros_like(rows)
+    left, right = _threefry(key, pairs + zero, rows + ops.zeros_like(pairs))
+    # 23 bits, so that u is exact in float32, and never 0.
+    u = ops.cast(_shifted(left, 9), "float32") * 2.0**-23 + 2.0**-24
+    angle = ops.cast(_shifted(right, 9), "float32") * (2 * math.pi * 2.0**-23)
+    radius = ops.sqrt(-2.0 * ops.log(u))
+    both = ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)], axis=1)
+    return both[:, :size]
+
+
+def _threefry(key: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Two random words for each pair of counters; int32 arithmetic wraps around."""
+    keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), _PARITY)]
+    left, right = left + keys[0], right + keys[1]
+    for k in range(_ROUNDS):
+        left = left + right
+        right = ops.bitwise_xor(_rotated(right, _ROTATIONS[k % 8]), left)
+        if k % 4 == 3:
+            j = k // 4 + 1
+            left = left + keys[j % 3]
+            right = right + (keys[(j + 1) % 3] + j)
+    return left, right
+
+
+def _rotated(x: Tensor, bits: int) -> Tensor:
+    return ops.bitwise_or(ops.left_shift(x, bits), _shifted(x, 32 - bits))
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Shift right; the sign, which an arithmetic shift copies, is masked away."""
+    return ops.bitwise_and(ops.right_shift(x, bits), (1 << (32 - bits)) - 1)
