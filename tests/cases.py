@@ -147,7 +147,7 @@ CASES = (
         changes={
             **SHARED_CHANGES,
             "sigma": Change(1.5, 3.5),
-            "signed": Change(False, True),
+            "signed": Change(False, True, fixed={"absolute": False}),
         },
         linear={"signed": True, "absolute": False, "reducer": None},
     ),

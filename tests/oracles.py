@@ -197,6 +197,22 @@ def grad_cam_of(kind, x, targets, signed=False):
     return cam_of(kind, x, targets, grad_cam, signed)
 
 
+def low_pass(maps, sigma):
+    """(N, *spatial, C) without the frequencies beyond ``sigma`` cycles per longest side."""
+    spatial = tuple(range(1, maps.ndim - 1))
+    sides = [maps.shape[axis] for axis in spatial]
+    maps = np.asarray(maps, float)
+    spectrum = np.fft.fftn(maps, axes=spatial)
+    for place in np.ndindex(*sides):
+        cycles = [k if k <= n // 2 else k - n for k, n in zip(place, sides, strict=True)]
+        radius = max(sides) * np.linalg.norm([k / n for k, n in zip(cycles, sides, strict=True)])
+        if radius > sigma + 1e-9:
+            spectrum[(slice(None), *place)] = 0
+    kept = np.fft.ifftn(spectrum, axes=spatial)
+    assert np.abs(kept.imag).max() <= 1e-12 * max(1, np.abs(maps).max())
+    return kept.real
+
+
 REDUCERS = {
     "max": lambda v: v.max(-1, keepdims=True),
     "mean": lambda v: v.mean(-1, keepdims=True),

@@ -1,4 +1,4 @@
-"""Maps as tensors: linear resizing with half-pixel centres, and the reduction of channels."""
+"""Maps as tensors: linear resizing, the reduction of channels, and the low-pass filter."""
 
 import keras
 import numpy as np
@@ -6,9 +6,10 @@ import pytest
 from keras import ops
 from scipy import ndimage
 
+import oracles
 from model_state import host
 from oracles import assert_same
-from xai_core import images
+from xai_core import _backend, images
 
 RNG = np.random.default_rng(5)
 
@@ -123,3 +124,131 @@ def test_reducer_that_does_not_remove_the_axis_is_refused(wrong):
 def test_axes(rank, layout, channels, space):
     assert images.channel_axis(rank, layout) == channels
     assert images.spatial_axes(rank, layout) == space
+
+
+# --- low-pass -----------------------------------------------------------------------------------
+
+LAYOUTS = ["channels_last", "channels_first"]
+SHAPES = [
+    (9, 2),
+    (16, 1),
+    (7, 12, 2),
+    (12, 7, 1),
+    (15, 15, 1),
+    (1, 6, 2),
+    (4, 5, 6, 2),
+    (3, 8, 1, 1),
+]
+
+
+def laid_out(maps, data_format):
+    return np.ascontiguousarray(np.moveaxis(maps, -1, 1)) if data_format == LAYOUTS[1] else maps
+
+
+@pytest.mark.parametrize("data_format", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_low_pass_equals_the_oracle(shape, data_format):
+    maps = RNG.normal(size=(2, *shape)).astype("float32")
+    for sigma in (0.5, 1, 2.5, 3, 100):
+        expected = laid_out(oracles.low_pass(maps, sigma), data_format)
+        given = laid_out(maps, data_format)
+        array = images.low_pass(given, sigma, data_format)
+        assert isinstance(array, np.ndarray)
+        tensor = images.low_pass(ops.convert_to_tensor(given), sigma, data_format)
+        assert ops.is_tensor(tensor)
+        for kept in (array, host(tensor)):
+            assert kept.dtype == np.float32
+            np.testing.assert_allclose(kept, expected, rtol=0, atol=2e-6)
+
+
+WAVES = np.broadcast_to(1 + np.cos(2 * np.pi * 3 * np.arange(16) / 16), (16, 16))[None, ..., None]
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_low_pass_of_a_wave(axis):
+    wave = np.moveaxis(WAVES, 2, axis).astype("float32")
+    np.testing.assert_allclose(images.low_pass(wave, 2), np.ones_like(wave), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(images.low_pass(wave, 3), wave, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(images.low_pass(wave, 16), wave, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(15, 15), (7, 12), (16, 16), (9,), (3, 4, 5)], ids=str)
+@pytest.mark.parametrize("sigma", [0.1, 1, 2, 15, 16])
+def test_low_pass_keeps_a_constant(shape, sigma):
+    ones = np.ones((1, *shape, 1), "float32")
+    np.testing.assert_allclose(images.low_pass(ones, sigma), ones, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(15, 15), (16, 16), (7, 12), (31,), (5, 6, 7)], ids=str)
+def test_low_pass_at_the_longest_side_changes_nothing(shape):
+    maps = RNG.random((2, *shape, 2)).astype("float32")
+    assert_same(images.low_pass(maps, max(shape)), maps, 1e-6)
+
+
+@pytest.mark.parametrize("length", [7, 12, 48, 49, 100, 224, 331])
+def test_low_pass_includes_a_radius_that_is_a_whole_number(length):
+    """The rounding of k / n * L does not decide."""
+    for lengths in ([length], [length, length], [length, 2 * length]):
+        longest = max(lengths)
+        for radius in range(1, longest // 2):
+            (mask,) = images.frequency_mask(lengths, radius)
+            assert mask[..., radius].reshape(-1)[0] == 1
+            assert mask[..., radius + 1 :].max(initial=0) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "uint8"])
+def test_low_pass_keeps_float_types(dtype):
+    maps = np.round(50 * RNG.random((2, 7, 12, 1))).astype(dtype)
+    kept = images.low_pass(maps, 3)
+    assert kept.dtype == (dtype if dtype.startswith("float") else "float32")
+    exact = "float64" in str(ops.convert_to_tensor(maps).dtype)
+    tolerance = 1e-14 if exact else {"float16": 1e-3}.get(dtype, 1e-6)
+    assert_same(kept, oracles.low_pass(maps, 3), tolerance)
+
+
+def test_low_pass_leaves_its_argument_alone():
+    maps = RNG.normal(size=(2, 7, 12, 1)).astype("float32")
+    before = maps.copy()
+    images.low_pass(maps, 2)
+    assert maps.tobytes() == before.tobytes()
+
+
+def test_low_pass_within_a_compiled_step():
+    maps = RNG.normal(size=(3, 7, 12, 2)).astype("float32")
+    compiled = _backend.jit(lambda x: images.low_pass(x, 2.5))
+    for rows in (3, 2):
+        kept = compiled(ops.convert_to_tensor(maps[:rows]))
+        assert_same(host(kept), oracles.low_pass(maps[:rows], 2.5))
+
+
+def test_low_pass_maps_do_not_meet():
+    maps = RNG.normal(size=(3, 7, 12, 2)).astype("float32")
+    maps[1] *= 1e6
+    together = images.low_pass(maps, 2.5)
+    assert_same(together[:1], images.low_pass(maps[:1], 2.5), 1e-6)
+    assert_same(together[..., 1:], images.low_pass(maps[..., 1:], 2.5), 1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, np.inf, np.nan])
+def test_low_pass_needs_a_positive_radius(sigma):
+    with pytest.raises(ValueError, match=r"`sigma` must be (positive|finite)"):
+        images.low_pass(WAVES, sigma)
+
+
+@pytest.mark.parametrize("sigma", ["2", None, True, [2.0]])
+def test_low_pass_needs_a_number(sigma):
+    with pytest.raises(TypeError, match=r"`sigma` must be a number"):
+        images.low_pass(WAVES, sigma)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 4), (1, 2, 3, 4, 5, 6)], ids=str)
+def test_low_pass_needs_axes_of_space(shape):
+    for maps in (np.ones(shape), ops.ones(shape)):
+        with pytest.raises(ValueError, match=r"`maps` must have axes of space") as error:
+            images.low_pass(maps, 2)
+        assert str(shape) in str(error.value)
+
+
+def test_low_pass_needs_a_known_layout():
+    with pytest.raises(ValueError, match=r"`data_format` must be one of .*channels_first"):
+        images.low_pass(WAVES, 2, "channel_first")

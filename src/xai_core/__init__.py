@@ -16,7 +16,7 @@ from xai_core._version import __version__
 _choice.import_keras(_choice.BACKEND)
 
 if TYPE_CHECKING:
-    from xai_core import attributions, datasets, images, models, operators, plots, targets
+    from xai_core import attributions, datasets, images, metrics, models, operators, plots, targets
     from xai_core._checks import ExplanationWarning
     from xai_core._execution import clear_cache
     from xai_core.explanation import Explanation
@@ -32,6 +32,7 @@ __all__ = [
     "clear_cache",
     "datasets",
     "images",
+    "metrics",
     "models",
     "operators",
     "plots",
