@@ -244,6 +244,53 @@ def differ(first, second):
     return bool(np.abs(first - second).max() > 1e-3 * np.abs(second).max())
 
 
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def changed_rows(x, maps, baseline, counts, insert=False):
+    """(N, S + 1, ...): the inputs with the first elements of the ranking removed, or inserted.
+
+    ``counts`` says how many of them at each step; equal values keep their order, and the channels
+    of an image are one element.
+    """
+    x, maps = np.asarray(x, float), np.asarray(maps, float)
+    if x.ndim > 3:
+        maps = maps.sum(-1, keepdims=True)
+    rows = []
+    for one, values, start in zip(x, maps, np.broadcast_to(baseline, x.shape), strict=True):
+        order = sorted(range(values.size), key=lambda k, v=values: -v.flat[k])
+        for count in counts:
+            first = np.zeros(values.size, bool)
+            first[order[:count]] = True
+            kept = first if insert else ~first
+            rows.append(np.where(kept.reshape(values.shape), one, start))
+    return np.stack(rows).reshape(len(x), len(counts), *x.shape[1:])
+
+
+def step_counts(size, steps):
+    """How many of ``size`` elements are changed at each step, never less than one more."""
+    steps = size if steps is None else min(steps, size)
+    return [step * size // steps for step in range(steps + 1)]
+
+
+def area(curves, counts):
+    """The areas under curves (N, S + 1) on [0, 1], trapezoid by trapezoid."""
+    total = np.zeros(len(curves))
+    for k in range(1, len(counts)):
+        width = (counts[k] - counts[k - 1]) / counts[-1]
+        total += width * (curves[:, k] + curves[:, k - 1]) / 2
+    return total
+
+
+def flip_share(classes, counts):
+    """The share at which each row of predicted classes (N, S + 1) first changes, or NaN."""
+    found = []
+    for row in classes:
+        changes = [count for one, count in zip(row, counts, strict=True) if one != row[0]]
+        found.append(changes[0] / counts[-1] if changes else np.nan)
+    return np.array(found)
+
+
 # --- golden values ------------------------------------------------------------------------------
 
 GOLDEN_TARGETS = np.array([2, 0, 1, 1, 0])

@@ -114,8 +114,9 @@ def test_no_option_of_a_method_is_one_of_explain_itself(name):
         assert unknown == [option, "1"]
 
 
-def test_the_demo_trains_explains_and_draws(tmp_path, capsys):
-    """The real thing: its training takes a few seconds of one core."""
+def test_the_demo_trains_explains_and_draws(tmp_path, capsys, monkeypatch):
+    """The real thing, with fewer images to score: it trains for a few seconds of one core."""
+    monkeypatch.setattr(demo, "_SCORED", 10)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "--output", str(folder)]) == 0
     out = capsys.readouterr().out
@@ -123,11 +124,16 @@ def test_the_demo_trains_explains_and_draws(tmp_path, capsys):
     assert xai_core._choice.RULE in out
     for name in attributions.__all__:
         assert f"  {name} " in out
-    (path,) = folder.iterdir()
-    assert str(path) in out
-    with Image.open(path) as picture:
-        assert min(picture.size) > 500
-        assert np.asarray(picture.convert("L")).std() > 30
+    for path in folder.iterdir():
+        assert str(path) in out
+        with Image.open(path) as picture:
+            assert min(picture.size) > 500
+            assert np.asarray(picture.convert("L")).std() > 30
+    scores = out.partition("insertion")[2].splitlines()[1:]
+    order = [line.split("  ")[1] for line in scores if line.startswith("  ")]
+    maps = [name for name in attributions.__all__ if name != "RandomMap"]
+    assert sorted(order[-2:]) == ["random", "random 7 x 7"], "Every map beats the random ones."
+    assert sorted(order[:-2]) == sorted(maps)
 
 
 def test_the_demo_fails_where_the_network_did_not_learn(tmp_path, capsys, monkeypatch):

@@ -1,13 +1,14 @@
 """`xai-core explain`, as a user types it, and the images that it reads."""
 
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from xai_core import Explanation, attributions
+from xai_core import Explanation, attributions, metrics
 from xai_core._checks import warn
 from xai_core.cli import arguments, main, pictures
 
@@ -65,7 +66,7 @@ def explain(files, tmp_path, capsys):
         typed = [
             part for name, value in (needed | changes).items() for part in ("--" + name, value)
         ]
-        status = main(["explain", *map(str, typed), *map(str, more)])
+        status = main(["explain", "--no-score", *map(str, typed), *map(str, more)])
         return status, *capsys.readouterr()
 
     return run
@@ -104,6 +105,51 @@ def test_explain_writes_a_picture_and_an_explanation_per_image(explain, files, t
         assert f"{np.sort(outputs)[-2]:.4g}" in more
         with Image.open(tmp_path / "maps" / f"{name}_Saliency.png") as picture:
             assert np.ptp(np.asarray(picture)) > 100
+
+
+def table(out):
+    """The printed scores: name, deletion, insertion, difference."""
+    lines = out.partition("Deletion (lower is better)")[2].splitlines()[2:]
+    rows = [re.split(r" {2,}", line.strip()) for line in lines]
+    return {name: [float(cell.split()[0]) for cell in cells] for name, *cells in rows}
+
+
+@pytest.mark.parametrize("ends", ["linear", "softmax", "one column", "small"])
+def test_explain_judges_the_maps_beside_random_ones(ends, explain, files, tmp_path):
+    shape = (12, 5, 3) if ends == "small" else (12, 16, 3)
+    pool, dense = head()
+    dense = {
+        "softmax": keras.layers.Dense(4, activation="softmax", kernel_initializer="ones"),
+        "one column": keras.layers.Dense(1, kernel_initializer="ones"),
+    }.get(ends, dense)
+    model = saved(tmp_path, "model", convolution(), pool, dense, shape=shape)
+    status, out, err = explain("--score", model=model, method="Occlusion")
+    assert (status, err) == (0, "")
+    found = table(out)
+    coarse = "random 7 x 5" if ends == "small" else "random 7 x 7"
+    assert set(found) == {"Occlusion", "random", coarse}
+    explanations = [Explanation.load(tmp_path / "maps" / f"{name}_Occlusion.npz") for name in "abc"]
+    images = [next((files / "photos").glob(f"{name}.*")) for name in "abc"]
+    x = np.stack([pictures.preprocess(pictures.read(p, shape[:2], 3), "tf") for p in images])
+    output = {"softmax": "raw", "one column": "sigmoid"}.get(ends, "softmax")
+    deletion = metrics.Deletion(keras.saving.load_model(model), steps=25, output=output)
+    scores = [float(deletion(e, x[k : k + 1])) for k, e in enumerate(explanations)]
+    np.testing.assert_allclose(found["Occlusion"][0], np.mean(scores), atol=6e-4)
+    for removed, inserted, difference in found.values():
+        assert abs(inserted - removed - difference) < 2e-3
+
+
+def test_a_method_can_wrap_another(explain, tmp_path):
+    typed = ("--explainer", "gradientinput", "--batch-size", "2", "--sigma", "3")
+    assert explain(*typed, method="FORGrad")[0] == 0
+    config = Explanation.load(tmp_path / "maps" / "a_FORGrad.npz").config
+    assert (config["explainer"]["method"], config["sigma"]) == ("GradientInput", 3)
+    assert (config["batch_size"], config["explainer"]["batch_size"]) == (2, 2)
+    assert explain("--force", method="FORGrad")[0] == 0
+    config = Explanation.load(tmp_path / "maps" / "a_FORGrad.npz").config
+    assert config["explainer"]["method"] == "Saliency"
+    says = refusal(explain("--force", "--explainer", "Saliency", method="GradCAM"))
+    assert "wraps no explainer" in says
 
 
 def test_explain_keeps_results_unless_forced(explain, tmp_path):
@@ -179,7 +225,7 @@ def test_size_is_asked_for_where_the_model_leaves_it_open(explain, files, tmp_pa
 
 
 WRONG = {
-    "unknown method": (["--method", "Gradcamp"], "Did you mean GradCAM?"),
+    "unknown method": (["--method", "Salienci"], "Did you mean Saliency?"),
     "option of another method": (["--steps", "9"], "--steps is not an option of Saliency, but of"),
     "misspelt option": (["--redcer", "max"], "Did you mean '--reducer'"),
     "value of the wrong kind": (["--batch-size", "many"], "must be int. Received: 'many'"),

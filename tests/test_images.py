@@ -172,16 +172,19 @@ def test_low_pass_of_a_wave(axis):
     np.testing.assert_allclose(images.low_pass(wave, 16), wave, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(15, 15), (7, 12), (16, 16), (9,), (3, 4, 5)], ids=str)
+SQUARE_AND_NOT = [(15, 15), (7, 12), (16, 16), (9,), (3, 4, 5)]
+
+
+@pytest.mark.parametrize("shape", SQUARE_AND_NOT, ids=str)
 @pytest.mark.parametrize("sigma", [0.1, 1, 2, 15, 16])
 def test_low_pass_keeps_a_constant(shape, sigma):
     ones = np.ones((1, *shape, 1), "float32")
     np.testing.assert_allclose(images.low_pass(ones, sigma), ones, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(15, 15), (16, 16), (7, 12), (31,), (5, 6, 7)], ids=str)
+@pytest.mark.parametrize("shape", SQUARE_AND_NOT, ids=str)
 def test_low_pass_at_the_longest_side_changes_nothing(shape):
-    maps = RNG.random((2, *shape, 2)).astype("float32")
+    maps = RNG.random((1, *shape, 1)).astype("float32")
     assert_same(images.low_pass(maps, max(shape)), maps, 1e-6)
 
 
@@ -214,19 +217,19 @@ def test_low_pass_leaves_its_argument_alone():
 
 
 def test_low_pass_within_a_compiled_step():
-    maps = RNG.normal(size=(3, 7, 12, 2)).astype("float32")
+    maps = RNG.normal(size=(2, 7, 12, 2)).astype("float32")
     compiled = _backend.jit(lambda x: images.low_pass(x, 2.5))
-    for rows in (3, 2):
+    for rows in (2, 1):
         kept = compiled(ops.convert_to_tensor(maps[:rows]))
         assert_same(host(kept), oracles.low_pass(maps[:rows], 2.5))
 
 
-def test_low_pass_maps_do_not_meet():
-    maps = RNG.normal(size=(3, 7, 12, 2)).astype("float32")
-    maps[1] *= 1e6
-    together = images.low_pass(maps, 2.5)
-    assert_same(together[:1], images.low_pass(maps[:1], 2.5), 1e-6)
-    assert_same(together[..., 1:], images.low_pass(maps[..., 1:], 2.5), 1e-6)
+def test_low_pass_maps_and_channels_do_not_meet():
+    maps = RNG.normal(size=(2, 7, 12, 2)).astype("float32")
+    other = maps.copy()
+    other[0], other[1, ..., 0] = 1e6, -1e6
+    kept = [images.low_pass(one, 2.5)[1, ..., 1] for one in (maps, other)]
+    assert_same(*kept, 1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0, -1.0, np.inf, np.nan])

@@ -40,12 +40,18 @@ def as_list(baseline: Any) -> list[Any]:
     return baseline if isinstance(baseline, list) else [baseline]
 
 
-def evaluated(baseline: Any, leaf: Array) -> list[Any]:
+def evaluated(baseline: Any, leaf: Array, black_box: bool = False) -> list[Any]:
     """The baselines, functions replaced by what they return for the whole input, (N, ...)."""
-    return [_called(one, leaf) if callable(one) else one for one in as_list(baseline)]
+    return [_called(one, leaf, black_box) if callable(one) else one for one in as_list(baseline)]
 
 
-def samples(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) -> list[Array]:
+def samples(
+    baseline: Any,
+    leaf: Array,
+    rows: slice,
+    layout: Callable[[int], str],
+    black_box: bool = False,
+) -> list[Array]:
     """The baselines of some rows of an input, each of the shape of those rows.
 
     Parameters
@@ -59,23 +65,26 @@ def samples(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str
         Which rows are wanted.
     layout
         Gives the data format of a rank, or raises.
+    black_box
+        Whether a function may return what is not finite.
     """
-    return [_one(item, leaf, rows, layout) for item in as_list(baseline)]
+    items = evaluated(baseline, leaf, black_box)
+    return [_one(item, leaf, rows, layout) for item in items]
 
 
 def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) -> Array:
     x = leaf[rows]
     if isinstance(baseline, str):
         return _named(baseline, x, layout)
-    array = _called(baseline, leaf) if callable(baseline) else _array(baseline, leaf)
-    if array.ndim == leaf.ndim and array.shape == leaf.shape:
-        array = array[rows]
-    elif array.ndim and array.shape != leaf.shape[1:]:
+    array = _array(baseline, leaf)
+    if array.ndim and array.shape not in (leaf.shape, leaf.shape[1:]):
         raise ValueError(
             f"`baseline` must be a number, or have the shape of one sample "
             f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
         )
-    return np.broadcast_to(_as_type(array, x), x.shape).copy()
+    # The type is that of all rows, for a black box may tell one type from another.
+    array = _as_type(array, leaf)
+    return np.broadcast_to(array[rows] if array.ndim == leaf.ndim else array, x.shape).copy()
 
 
 def _as_type(array: Array, x: Array) -> Array:
@@ -95,12 +104,16 @@ def _as_type(array: Array, x: Array) -> Array:
     return array.astype(object)
 
 
-def _called(baseline: Callable[[Array], Any], leaf: Array) -> Array:
+def _called(baseline: Callable[[Array], Any], leaf: Array, black_box: bool) -> Array:
     array = _array(baseline(leaf.copy()), leaf)
     if array.shape != leaf.shape:
         raise ValueError(
             f"`baseline` must map inputs of shape {leaf.shape} to that shape. "
             f"Received: shape {array.shape}."
+        )
+    if not black_box and not np.isfinite(array).all():
+        raise ValueError(
+            "`baseline` must be finite. Received: a function that returns NaN or infinity."
         )
     return array
 
@@ -123,6 +136,8 @@ def _named(name: str, x: Array, layout: Callable[[int], str]) -> Array:
             "which needs positions to take the mean over or to blur."
         )
     axes = images.spatial_axes(x.ndim, layout(x.ndim))
+    if x.dtype.kind != "f":
+        x = x.astype("float64")
     if name == "mean":
         return np.broadcast_to(x.mean(axis=axes, keepdims=True), x.shape).astype(x.dtype)
     from scipy import ndimage

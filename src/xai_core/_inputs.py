@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +79,22 @@ def host(value: Any, name: str = "inputs") -> Array:
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
     try:
-        array = np.asarray(value)
+        array = np.asarray(None if _is_loader(value) else value)
     except ValueError as error:
         raise ValueError(
             f"`{name}` must be an array with one shape for all rows. Received: {error}."
         ) from error
     if array.dtype == object and array.ndim == 0 and value is not None:
-        advice = " Explain batch after batch with `stream`." if hasattr(value, "__iter__") else ""
+        batches = name == "inputs" and (hasattr(value, "__iter__") or _is_loader(value))
+        advice = " Explain batch after batch with `stream`." if batches else ""
         raise TypeError(f"`{name}` must be an array. Received: {type(value).__name__}.{advice}")
     return array
+
+
+def _is_loader(value: Any) -> bool:
+    """Whether this gives batches by their number, which NumPy would take for a list of rows."""
+    array = hasattr(value, "shape") or hasattr(value, "__array__")
+    return hasattr(value, "__getitem__") and not array and not isinstance(value, Sequence)
 
 
 def is_frame(value: Any) -> bool:
@@ -97,18 +104,32 @@ def is_frame(value: Any) -> bool:
 
 def _like(frame: Any, array: Array) -> Any:
     """A DataFrame of the rows of ``array`` with the columns and types of ``frame``."""
-    columns = {}
-    for k in range(array.shape[1]):
-        values = np.array(array[:, k].tolist() if array.dtype == object else array[:, k])
-        columns[k] = values if values.ndim == 1 else array[:, k]
-    made = type(frame)(columns)
-    for k, dtype in enumerate(frame.dtypes):
-        own = made[k].astype(dtype)
-        # A baseline between two integers stays what it is.
-        if own.isna().equals(made[k].isna()) and bool(((own == made[k]) | own.isna()).all()):
-            made[k] = own
+    made = type(frame)(array.copy())
+    if any(own != array.dtype for own in frame.dtypes):
+        made = type(frame)({k: _restored(made[k], own) for k, own in enumerate(frame.dtypes)})
     made.columns = frame.columns
     return made
+
+
+def _restored(column: Any, dtype: Any) -> Any:
+    """A column in its own type, unless that would change it: 0.5 among integers stays 0.5."""
+    if column.dtype == dtype:
+        return column
+    try:
+        own = column.astype(dtype)
+    except (TypeError, ValueError):  # NaN among integers, a word among dates
+        return column.infer_objects()
+    same = own.isna().equals(column.isna()) and bool(((own == column) | own.isna()).all())
+    return own if same else column.infer_objects()
+
+
+def _cells(frame: Any, array: Array) -> Array:
+    """The cells of a DataFrame: numbers of one type where that changes none, else objects."""
+    if all(isinstance(dtype, np.dtype) and dtype.kind in "fiub" for dtype in frame.dtypes):
+        numbers = array.astype("float64") if array.dtype == object else array
+        if frame.reset_index(drop=True).equals(_like(frame, numbers)):
+            return numbers
+    return np.asarray(frame, object)
 
 
 def as_structure(inputs: Any, several: bool) -> Any:
@@ -134,6 +155,8 @@ def as_given(structure: Any, frame: Any = None) -> Batch:
         leaf.astype(object) if leaf.dtype.kind in "US" else leaf
         for leaf in keras.tree.flatten(structure)
     ]
+    if frame is not None:
+        leaves = [_cells(frame, leaves[0])]
     for leaf in leaves:
         _check_rank(leaf)
     _check_rows(leaves)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-import keras
-
-from xai_core._inputs import as_structure
 
 
 def batches(data: Any) -> Iterator[tuple[Any, Any]]:
@@ -16,36 +13,43 @@ def batches(data: Any) -> Iterator[tuple[Any, Any]]:
     Raises TypeError if ``data`` is no iterable of batches, ValueError if it yields nothing, or a
     batch whose rows have another shape than those of the first.
     """
-    first = None
-    for batch in _iterated(data):
+    first: list[Any] = []
+    count = 0
+    for count, batch in enumerate(_iterated(data), start=1):
         x, y = _x_and_y(batch)
-        leaves = keras.tree.flatten(as_structure(x, several=False))
-        shapes = [leaf.shape[1:] for leaf in leaves]
-        if first is not None and shapes != first:
+        shapes = _row_shapes(x)
+        first = first or shapes
+        if shapes and shapes != first:
             raise ValueError(
                 f"`data` must yield rows of one shape, {_listed(first)} in the first batch. "
-                f"Received: {_listed(shapes)}."
+                f"Received: {_listed(shapes)} in batch {count}."
             )
-        first = shapes
         yield x, y
-    if first is None:
+    if not count:
+        once = " It can be used only once." if isinstance(data, Iterator) else ""
         raise ValueError(
             "`data` must yield at least one batch. Received: a "
-            f"{type(data).__name__} that yields nothing. A generator can be used only once."
+            f"{type(data).__name__} that yields nothing.{once}"
         )
+
+
+def _row_shapes(x: Any) -> list[tuple[int, ...]]:
+    """The shape of one row of each array; a list may hold rows or arrays, which the model tells."""
+    if isinstance(x, Mapping):
+        x = tuple(x[key] for key in sorted(x, key=str))
+    if isinstance(x, tuple):
+        return [shape for item in x for shape in _row_shapes(item)]
+    return [tuple(x.shape[1:])] if hasattr(x, "shape") else []
 
 
 def _iterated(data: Any) -> Iterable[Any]:
     if hasattr(data, "num_batches") and hasattr(data, "__getitem__"):
-        if data.num_batches is None:
-            raise ValueError(
-                "`data` must have a number of batches. Received: a "
-                f"{type(data).__name__} whose `num_batches` is None."
-            )
-        # A PyDataset is no iterator, and does not say by itself where it ends.
-        return (data[k] for k in range(data.num_batches))
-    if not isinstance(data, Iterable) or isinstance(data, Mapping) or hasattr(data, "shape"):
-        shown = type(data).__name__ if hasattr(data, "shape") else repr(data)
+        # A PyDataset is no iterator, and does not say by itself where it ends; None is never.
+        total = data.num_batches
+        return (data[k] for k in (itertools.count() if total is None else range(total)))
+    one = isinstance(data, Mapping | str) or hasattr(data, "shape")
+    if one or not isinstance(data, Iterable):
+        shown = type(data).__name__ if one else repr(data)
         raise TypeError(
             f"`data` must be an iterable of batches. Received: {shown}. "
             "Call the explainer on a single batch."
@@ -70,4 +74,4 @@ def _x_and_y(batch: Any) -> tuple[Any, Any]:
 
 
 def _listed(shapes: list[Any]) -> str:
-    return ", ".join(str(tuple(shape)) for shape in shapes)
+    return ", ".join(map(str, shapes))

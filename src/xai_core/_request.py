@@ -109,7 +109,9 @@ class Group:
         request = self.request
         leaves = request.batch.float_leaves()
         if "baselines" not in request.decided:
-            request.decided["baselines"] = [_baselines.evaluated(baseline, x) for x in leaves]
+            request.decided["baselines"] = [
+                _baselines.evaluated(baseline, x, self.request.model.on_host) for x in leaves
+            ]
         pairs = zip(request.decided["baselines"], leaves, strict=True)
         each = [_baselines.samples(own, x, self.rows, request.layout) for own, x in pairs]
         like = self.inputs()[0]

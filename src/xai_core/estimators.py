@@ -93,8 +93,10 @@ def add(moments: Moments, samples: Tensor, group: Tensor, weight: Tensor) -> Mom
     >>> float(found.mean[0, 0]), float(found.powers[0][0, 0])
     (2.0, 2.0)
     """
-    groups = moments.mean.shape[0]
-    groups = ops.shape(moments.mean)[0] if groups is None else groups
+    groups: Any = moments.mean.shape[0]
+    if groups is None:
+        shape: Any = ops.shape(moments.mean)
+        groups = shape[0]
     samples = ops.cast(samples, moments.mean.dtype)
     rank = len(samples.shape)
     weight = ops.cast(weight, samples.dtype)
@@ -113,11 +115,13 @@ def add(moments: Moments, samples: Tensor, group: Tensor, weight: Tensor) -> Mom
     for _ in moments.powers:
         power = power * deviation
         added.append(summed(power))
-    share = wide(new / ops.maximum(total, 1))
     delta = mean - moments.mean
+    moved = moments.mean + delta * wide(new / ops.maximum(total, 1))
+    # Where a side has no samples the distance means nothing, and its powers could overflow.
+    both = ops.cast(ops.greater(ops.minimum(moments.count, new), 0), samples.dtype)
     counts = wide(moments.count), wide(new), wide(ops.maximum(total, 1))
-    powers = _merged(counts, delta, moments.powers, tuple(added))
-    return Moments(total, moments.mean + delta * share, powers)
+    powers = _merged(counts, delta * wide(both), moments.powers, tuple(added))
+    return Moments(total, moved, powers)
 
 
 def _merged(

@@ -259,8 +259,8 @@ def filtered(maps: Tensor, mask: Tensor, axes: Sequence[int]) -> Tensor:
         spectrum = _turned(ops.fft(spectrum), -n, -1)
     real, imaginary = spectrum
     lengths = [int(maps.shape[axis]) for axis in axes]
-    kept: Any = ops.irfft((real, -imaginary), fft_length=lengths[-1]) / math.prod(lengths[:-1])
-    result = ops.moveaxis(kept, ends, axes)
+    kept: Any = ops.irfft((real, -imaginary), fft_length=lengths[-1])
+    result = ops.moveaxis(kept / math.prod(lengths[:-1]), ends, axes)
     return ops.cast(result, maps.dtype) if _is_float(maps) else result
 
 

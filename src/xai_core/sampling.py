@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -38,10 +39,11 @@ def seed_words(seed: int) -> Array:
 
 
 def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
-    r"""Independent standard normal numbers, known by (key, sample, element) alone.
+    r"""Independent standard normal numbers, known by (key, sample, element, size) alone.
 
     The words of the counter-based generator Threefry-2x32 with 20 rounds become pairs by the
-    transform of Box and Muller, :math:`\sqrt{-2 \ln u}\,(\cos 2 \pi v, \sin 2 \pi v)`.
+    transform of Box and Muller, :math:`\sqrt{-2 \ln u}\,(\cos 2 \pi v, \sin 2 \pi v)`. The
+    cosines stand in the first half of a sample, the sines in the second.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
     size : int
         Number of elements of a sample.
     first : int
-        Where in the sample's sequence to begin; even.
+        Even; the pairs of a sample are counted from ``first`` / 2. Numbers of ``first`` and of
+        at least ``first`` + ``size`` are independent.
 
     Returns
     -------
@@ -71,21 +74,19 @@ def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
     >>> tuple(normal(key, ops.arange(3, dtype="int32"), 5).shape)
     (3, 5)
     """
-    half = (size + 1) // 2
-    key = ops.convert_to_tensor(key)
-    rows = ops.reshape(samples, (-1, 1))
-    pairs = ops.arange(half, dtype="int32")[None] + first // 2
-    zero = ops.zeros_like(rows)
-    left, right = _threefry(key, pairs + zero, rows + ops.zeros_like(pairs))
-    # 23 bits, so that u is exact in float32, and never 0.
-    u = ops.cast(_shifted(left, 9), "float32") * 2.0**-23 + 2.0**-24
-    angle = ops.cast(_shifted(right, 9), "float32") * (2 * math.pi * 2.0**-23)
-    radius = ops.sqrt(-2.0 * ops.log(u))
-    both = ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)], axis=1)
+    rows: Any = ops.reshape(samples, (-1, 1))
+    start, stop = first // 2, first // 2 + (size + 1) // 2
+    pairs: Any = ops.reshape(ops.arange(start, stop, dtype="int32"), (1, -1))
+    counters = pairs + ops.zeros_like(rows), rows + ops.zeros_like(pairs)
+    left, right = (_fraction(word) for word in _threefry(ops.convert_to_tensor(key), *counters))
+    # Half a step more, so that it is never 0.
+    radius: Any = ops.sqrt(ops.log(left + 2.0**-24) * -2.0)
+    angle = 2 * math.pi * right
+    both: Any = ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)], axis=1)
     return both[:, :size]
 
 
-def _threefry(key: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def _threefry(key: Any, left: Any, right: Any) -> tuple[Tensor, Tensor]:
     """Two random words for each pair of counters; int32 arithmetic wraps around."""
     keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), _PARITY)]
     left, right = left + keys[0], right + keys[1]
@@ -97,6 +98,12 @@ def _threefry(key: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]
             left = left + keys[j % 3]
             right = right + (keys[(j + 1) % 3] + j)
     return left, right
+
+
+def _fraction(word: Tensor) -> Any:
+    """The upper 23 bits as a number in [0, 1), which float32 holds exactly."""
+    bits: Any = ops.cast(_shifted(word, 9), "float32")
+    return bits * 2.0**-23
 
 
 def _rotated(x: Tensor, bits: int) -> Tensor:

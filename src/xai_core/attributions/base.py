@@ -43,13 +43,14 @@ class AbstractExplainer(abc.ABC):
     model: Any
     _: KW_ONLY
     operator: Any = None
-    output: str | None = "raw"
-    batch_size: int | None = 32
+    output: str = "raw"
+    batch_size: int = 32
     progress: bool | None = None
 
     requires: ClassVar[str] = "gradients"
     uses_targets: ClassVar[bool] = True
     wraps: ClassVar[bool] = False
+    needs_explainer: ClassVar[bool] = False
     source: ClassVar[str]
     signed = True  # not annotated, for class activation maps have a field of this name
 

@@ -69,12 +69,13 @@ class FORGrad(AbstractExplainer):
     (1, 16, 16, 1)
     """
 
-    output: str | None = None
-    batch_size: int | None = None
+    output: Any = None
+    batch_size: Any = None
     sigma: float | None = None
     signed: bool = False
 
     wraps: ClassVar[bool] = True
+    needs_explainer: ClassVar[bool] = True
     source: ClassVar[str] = (
         "Muzellec et al., 2023, Gradient strikes back, https://arxiv.org/abs/2307.09591"
     )
@@ -102,9 +103,9 @@ class FORGrad(AbstractExplainer):
                 )
             request.layout(leaf.ndim)
 
-    def rows(self, shape: Sequence[int]) -> int:
+    def rows(self, *shapes: Sequence[int]) -> Any:
         """Model rows of one input: those of the explainer."""
-        return self._base.rows(shape)
+        return self._base.rows(*shapes)
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """Filter the maps of the explainer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -11,8 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from keras import ops
 
-from xai_core import _backend, _checks, estimators, images, sampling
-from xai_core._inputs import chunks, host
+from xai_core import _checks, estimators
+from xai_core._inputs import host
 from xai_core._request import Group, Request
 from xai_core._scoring import score_step
 from xai_core.attributions.base import AbstractExplainer
@@ -22,25 +22,34 @@ from xai_core.attributions.gradient import (
     check_reduces,
     reduce_targets,
 )
+from xai_core.attributions.noisy_rows import noisy_groups, spread
 from xai_core.attributions.running import Maps
 from xai_core.attributions.saliency import Saliency
 from xai_core.estimators import Moments
-from xai_core.typing import Array, Tensor
+from xai_core.typing import Tensor
 
 _SCALES = ("range", "absolute")
 
 
+def _same(samples: Tensor) -> Tensor:
+    return samples
+
+
+def _mean(moments: Moments) -> Tensor:
+    return moments.mean
+
+
 class Statistic(NamedTuple):
-    """What is taken over the maps of noisy inputs, as module-level functions.
+    """What is taken over the maps of noisy inputs, as module-level functions; the mean by default.
 
     ``of_sample`` maps one map before `estimators.Moments` up to ``order`` are taken, of which
     ``estimate`` and ``error`` make the result and its standard error.
     """
 
-    order: int
-    of_sample: Callable[[Tensor], Tensor]
-    estimate: Callable[[Moments], Tensor]
-    error: Callable[[Moments], Tensor]
+    order: int = 2
+    of_sample: Callable[[Tensor], Tensor] = _same
+    estimate: Callable[[Moments], Tensor] = _mean
+    error: Callable[[Moments], Tensor] = estimators.mean_error
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,14 +69,15 @@ class AbstractNoise(AbstractExplainer):
         ``"range"`` multiplies ``noise`` with each sample's maximum minus minimum, of a series
         feature by feature. Tables need ``"absolute"``.
     reducer : {"max", "mean", "sum", "abs_max", "abs_mean"}, callable or None
-        How the channels of images and volumes become one number, after the statistic.
+        How the channels of images and volumes become one number, after the statistic. Maps
+        without channels, such as those of Grad-CAM, stay as they are.
     seed : int
         Key of the noise, from 0 to 2**64 - 1.
     """
 
     operator: Any = None
-    output: str | None = None
-    batch_size: int | None = None
+    output: Any = None
+    batch_size: Any = None
     n_samples: int = 50
     noise: Any = 0.15
     noise_scale: str = "range"
@@ -90,16 +100,16 @@ class AbstractNoise(AbstractExplainer):
         return Saliency(self.model, **settings, batch_size=self._batch_size, absolute=False)
 
     def _check_fields(self) -> None:
-        """Check samples, noise, reducer and seed."""
+        """Check samples, noise, reducers and seed."""
         _checks.integer("n_samples", self.n_samples, minimum=2)
         _checks.choice("noise_scale", self.noise_scale, _SCALES)
         _checks.seed(self.seed)
-        check_reducer(self.reducer)
         if self._model is None:
             raise ValueError(
                 f"`model` must be given for {type(self).__name__}. Received: an explainer "
                 "without a model."
             )
+        self._check_reducers()
         noise = host(self.noise, "noise")
         if noise.dtype.kind not in "fiu":
             raise TypeError(f"`noise` must be a number or an array. Received: {self.noise!r}.")
@@ -108,8 +118,25 @@ class AbstractNoise(AbstractExplainer):
                 '`noise` must be one number for `noise_scale="range"`. Received: an array of shape '
                 f'{noise.shape}. Use `noise_scale="absolute"`.'
             )
-        if not np.isfinite(noise).all() or (noise < 0).any():
+        # NaN is not at least 0.
+        if not (noise >= 0).all() or (noise > np.finfo("float32").max).any():
             raise ValueError(f"`noise` must be finite and not negative. Received: {self.noise!r}.")
+
+    def _check_reducers(self) -> None:
+        """Check the reducer, and that the wrapped explainer's is not meant to do anything."""
+        check_reducer(self.reducer)
+        name = type(self._base).__name__
+        if not _has_channels(self) and self.reducer not in (None, type(self).reducer):
+            raise ValueError(
+                f"`reducer` must be left out for {name}, whose maps have no channels to reduce. "
+                f"Received: {self.reducer!r}."
+            )
+        theirs = getattr(self._base, "reducer", None)
+        if theirs is not None and theirs != type(self._base).reducer:
+            raise ValueError(
+                f"`reducer` must be given to {type(self).__name__}, which takes the maps of {name} "
+                f"before channels are reduced. Received: {theirs!r} in the wrapped explainer."
+            )
 
     def _check_request(self, request: Request) -> None:
         """Check that the noise fits the inputs, and what the wrapped explainer checks."""
@@ -125,69 +152,31 @@ class AbstractNoise(AbstractExplainer):
                     'noise_scale="absolute" and `noise` as a number or an array of shape '
                     f"({leaf.shape[1]},)."
                 )
-            self._spread(leaf[:1], request)
+            # Of all inputs only those of a black box may be infinite.
+            rows = leaf if request.model.on_host else leaf[:1]
+            if not np.isfinite(spread(self.noise, self.noise_scale, rows, request)).all():
+                raise ValueError(
+                    '`inputs` must be finite for `noise_scale="range"`. Received: NaN or '
+                    'infinity. Use `noise_scale="absolute"`.'
+                )
 
     def rows(self, *shapes: Sequence[int]) -> Any:
         """Model rows of one input: its own score, and what the explainer costs per sample."""
         return 1 + self.n_samples * self._inner.rows(*shapes)
 
-    def _spread(self, x: Array, request: Request) -> Array:
-        """Standard deviation of the noise of some rows, (n, ...), which broadcasts against them."""
-        if self.noise_scale == "range":
-            axes = tuple(range(1, x.ndim))
-            if x.ndim == 3:
-                axes = images.spatial_axes(3, request.layout(3))
-            width = x.max(axis=axes, keepdims=True) - x.min(axis=axes, keepdims=True)
-            return (self.noise * width).astype("float32")
-        noise = host(self.noise).astype("float32")
-        try:
-            np.broadcast_shapes(noise.shape, x.shape[1:])
-        except ValueError:
-            fits = False
-        else:
-            fits = noise.ndim < x.ndim
-        if not fits or np.broadcast_shapes(noise.shape, x.shape[1:]) != x.shape[1:]:
-            raise ValueError(
-                f"`noise` must broadcast against a sample of shape {x.shape[1:]}. "
-                f"Received: shape {noise.shape}."
-            )
-        noise = noise.reshape((1,) * (x.ndim - noise.ndim) + noise.shape)
-        return np.repeat(noise, len(x), axis=0)
-
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """The statistic over the maps of noisy rows, batch by batch."""
-        request = group.request
         statistic = self._statistic()
         floats, integers = group.inputs()
         scores, targets = group.step(score_step, floats, integers, group.targets(), rows=len(group))
-        leaves = request.batch.float_leaves()
-        spreads = tuple(group.to_device(self._spread(x[group.rows], request)) for x in leaves)
-        key = group.sent(sampling.seed_words(self.seed))
-        channels = tuple(
-            images.channel_axis(x.ndim, request.layout(x.ndim)) if x.ndim > 2 else None
-            for x in leaves
-        )
-        moments, found = (), None
-        for index, sent in self._batches(group):
-            given = group.step(
-                _noisy_step,
-                (floats, integers, targets),
-                spreads,
-                key,
-                *sent[:3],
-                rows=0,
-                channels=channels,
-            )
-            noisy = Group(request, index, self._batch_size, given)
+        moments: tuple[Moments, ...] = ()
+        found: Any = None
+        for noisy, *place in noisy_groups(self, group, (floats, integers, targets)):
             found = self._inner._maps(noisy, reduced=False)
-            moments = moments or _empty(found.values, group.padded_size, statistic.order)
+            values = tuple(map(ops.convert_to_tensor, found.values))  # arrays of a black box
+            moments = moments or _empty(values, group.padded_size, statistic.order)
             moments = group.step(
-                _moments_step,
-                moments,
-                found.values,
-                *sent[2:],
-                rows=0,
-                of_sample=statistic.of_sample,
+                _moments_step, moments, values, *place, rows=0, of_sample=statistic.of_sample
             )
         values, errors = group.step(
             _end_step,
@@ -195,75 +184,20 @@ class AbstractNoise(AbstractExplainer):
             rows=0,
             estimate=statistic.estimate,
             error=statistic.error,
-            reducer=self.reducer if reduced else None,
-            axes=channel_axes(request),
+            reducer=self.reducer if reduced and _has_channels(self) else None,
+            axes=channel_axes(group.request),
         )
-        layer, notes = (None, ()) if found is None else (found.layer, found.notes)
-        return Maps(values, scores, targets, {}, layer, notes, per_leaf={"standard_error": errors})
-
-    def _batches(self, group: Group) -> Iterator[tuple[Array, list[Tensor]]]:
-        """Cut the rows (sample, input) of a group into batches.
-
-        Gives the row of the request that each stands for, and where the model computes: the
-        numbers of the samples in the batch, and for each row the place of its sample among them,
-        its input, and its weight.
-        """
-        count, size = len(group), self._batch_size
-        fixed = _backend.FIXED_SHAPES and not group.request.model.on_host
-        own = np.arange(len(group.request.batch))[group.rows]
-        for part in chunks(self.n_samples * count, size):
-            row = np.arange(part.start, part.stop)
-            sample, index = row // count, row % count
-            numbers = np.arange(sample[0], sample[-1] + 1)
-            place = sample - sample[0]
-            weight = np.ones(len(row), "float32")
-            if fixed:
-                # One shape for all batches: the widest that a batch of this group can need.
-                widest = min(self.n_samples, (size - 1) // count + 2)
-                numbers = sample[0] + np.arange(widest)
-                missing = (0, size - len(row))
-                place, index = (np.pad(x, missing, mode="edge") for x in (place, index))
-                weight = np.pad(weight, missing)
-            arrays = [x.astype("int32") for x in (numbers, place, index)]
-            sent = [group.sent(x) for x in (*arrays, weight)]
-            yield own[row % count], sent
+        further = {"standard_error": errors}
+        return Maps(values, scores, targets, {}, found.layer, found.notes, per_leaf=further)
 
 
-def _noisy_step(
-    score: Any,
-    given: Any,
-    spreads: tuple[Tensor, ...],
-    key: Tensor,
-    numbers: Tensor,
-    place: Tensor,
-    index: Tensor,
-    *,
-    channels: tuple[int | None, ...],
-) -> Any:
-    """The rows of a batch with noise, their integers and their targets."""
-    arrays: Any = score.model.arrays
-    floats, integers, targets = (
-        tuple(arrays.take(x, index, axis=0) for x in leaves) for leaves in given
-    )
-    noisy, first = [], 0
-    for x, spread, channel in zip(floats, spreads, channels, strict=True):
-        shape = list(x.shape[1:])
-        size = int(np.prod(shape))
-        # Drawn as channels last, so that both layouts of an image have the same noise.
-        if channel is not None:
-            shape.append(shape.pop(channel - 1))
-        drawn: Any = ops.reshape(sampling.normal(key, numbers, size, first), (-1, *shape))
-        if channel is not None:
-            drawn = ops.moveaxis(drawn, -1, channel)
-        drawn = _backend.to_host(drawn) if score.model.on_host else ops.cast(drawn, x.dtype)
-        wide = arrays.take(spread, index, axis=0)
-        wide = wide if score.model.on_host else ops.cast(wide, x.dtype)
-        noisy.append(x + wide * arrays.take(drawn, place, axis=0))
-        first += size + size % 2
-    return tuple(noisy), integers, targets
+def _has_channels(explainer: AbstractExplainer) -> bool:
+    """Whether maps have the channels of their inputs until a reducer takes them."""
+    base = explainer._base
+    return hasattr(explainer, "reducer") if base is None else _has_channels(base)
 
 
-def _empty(values: tuple[Tensor, ...], rows: int, order: int) -> tuple[Moments, ...]:
+def _empty(values: tuple[Any, ...], rows: int, order: int) -> tuple[Moments, ...]:
     found = []
     for x in values:
         dtype = "float64" if "float64" in str(x.dtype) else "float32"
@@ -281,8 +215,10 @@ def _moments_step(
     of_sample: Callable[[Tensor], Tensor],
 ) -> tuple[Moments, ...]:
     del score
+    pairs = zip(moments, values, strict=True)
+    # Half precision has no room for squares.
     return tuple(
-        estimators.add(m, of_sample(x), index, weight) for m, x in zip(moments, values, strict=True)
+        estimators.add(m, of_sample(ops.cast(x, m.mean.dtype)), index, weight) for m, x in pairs
     )
 
 

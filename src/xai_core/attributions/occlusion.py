@@ -31,8 +31,9 @@ class Occlusion(AbstractExplainer):
         \bigl(s(x) - s(x_{[x_P = b_P]})\bigr)
 
     The patches lie on a grid with its last row and column at the border, so that every element is
-    covered. ``features`` of the Explanation holds the drop of each patch. With ``feature_mask``
-    the parts are groups of elements (feature ablation).
+    covered. With ``feature_mask`` the parts are groups of elements (feature ablation).
+    ``features`` of the Explanation holds the drop of each part: patches in C order of their first
+    elements, channels last, groups by their number, then NaN where another input has more.
 
     Parameters
     ----------
@@ -48,10 +49,11 @@ class Occlusion(AbstractExplainer):
         Distance between patches, at most ``patch_size``, which is the default.
     baseline : number, array, "mean", "blur", callable or list
         What stands in a patch: see `IntegratedGradients`. A list means the average of the scores.
-        For a black box also NaN or objects.
+        For a black box also NaN or objects; for a DataFrame an array of its columns' values.
     feature_mask : array of int, optional
         Which group each element belongs to, instead of patches. It has the shape of one sample,
-        with or without its channel axis, or a batch axis in front for one mask per input.
+        with its channel axis or 1 in its place, or without it; or that of the inputs, for one
+        mask per input.
     per_channel : bool, optional
         Mask each channel or feature by itself. By default True for series, where the map then has
         the inputs' shape, and False for images and volumes. Tables have no channels.
@@ -90,10 +92,10 @@ class Occlusion(AbstractExplainer):
 
     def _check_fields(self) -> None:
         """Check patches, mask and baseline."""
-        sizes = [self.patch_size, self.patch_stride]
-        for name, value in zip(("patch_size", "patch_stride"), sizes, strict=True):
-            for size in value if isinstance(value, tuple) else (value,):
-                _ = None if size is None else _checks.integer(name, size, minimum=1)
+        for name in ("patch_size", "patch_stride"):
+            value = getattr(self, name)
+            for size in value if isinstance(value, tuple) else (value,) * (value is not None):
+                _checks.integer(name, size, minimum=1)
         if self.per_channel is not None:
             _checks.flag("per_channel", self.per_channel)
         _baselines.check_field(self.baseline, self._model.on_host)
@@ -184,6 +186,8 @@ class Occlusion(AbstractExplainer):
             found = perturbation.scored(
                 group, masks.perturbation, targets, baselines, self._batch_size
             )
+            if np.isfinite(whole).all():
+                _check_finite(found.scores)
             drops = masks.arranged(found.scores, whole)
             values.append(group.to_device(masks.spread(drops)))
             features.append(group.to_device(drops))
@@ -193,8 +197,25 @@ class Occlusion(AbstractExplainer):
         shape = leaf.shape
         if self.feature_mask is None:
             return _Patches(self._cells(shape), len(group), shape, k)
-        labels = _labels(self.feature_mask, shape, self._channel(leaf.ndim))
-        return _Groups(labels, group)
+        decided = group.request.decided
+        if "places" not in decided:
+            labels = _labels(self.feature_mask, shape, self._channel(leaf.ndim))
+            decided["places"] = np.stack([_numbered(one) for one in labels])
+        return _Groups(decided["places"], group)
+
+
+def _check_finite(scores: Array) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            "`operator` must give finite scores of masked inputs. Received: NaN or infinity for "
+            f"{bad.size} of {len(scores)}. Check what the model makes of `baseline`."
+        )
+
+
+def _numbered(labels: Array) -> Array:
+    """The groups of one mask by consecutive numbers from 0."""
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype("int32")
 
 
 class _Cells(NamedTuple):
@@ -214,12 +235,13 @@ class _Patches:
 
     def __init__(self, cells: _Cells, rows: int, shape: Sequence[int], leaf: int) -> None:
         self._cells, self._shape = cells, shape
-        self._corners = np.array(list(itertools.product(*cells.starts)), "int32")
+        self._corners = first = np.array(list(itertools.product(*cells.starts)), "int32")
+        behind = first + np.array(cells.sizes, "int32")
         self.perturbation = Perturbation(
             cells.count * rows,
-            lambda pair: (pair % rows, (self._corners[pair // rows],)),
+            lambda pair: (pair % rows, (first[pair // rows], behind[pair // rows])),
             _outside_boxes,
-            (cells.axes, cells.sizes),
+            (cells.axes,),
             leaf=leaf,
         )
 
@@ -246,17 +268,19 @@ class _Patches:
 def _outside_boxes(
     arrays: Any, x: Tensor, codes: Any, own: Any, settings: tuple[Any, ...]
 ) -> Tensor:
-    """Everything but the box whose first corner is the code."""
+    """Everything but the box from the first corner of the code to before the second."""
     del own
-    (corners,), (axes, sizes) = codes, settings
+    (first, behind), (axes,) = codes, settings
     rank = len(x.shape)
     inside: Any = None
-    for k, (axis, size) in enumerate(zip(axes, sizes, strict=True)):
+    for k, axis in enumerate(axes):
         line = [1] * rank
         line[axis] = x.shape[axis]
         position = arrays.reshape(arrays.arange(x.shape[axis], dtype="int32"), line)
-        start = arrays.reshape(corners[:, k], (-1, *[1] * (rank - 1)))
-        along = arrays.logical_and(position >= start, position < start + size)
+        low, high = (
+            arrays.reshape(corner[:, k], (-1, *[1] * (rank - 1))) for corner in (first, behind)
+        )
+        along = arrays.logical_and(position >= low, position < high)
         inside = along if inside is None else arrays.logical_and(inside, along)
     return arrays.logical_not(inside)
 
@@ -264,22 +288,19 @@ def _outside_boxes(
 class _Groups:
     """The groups of elements of a feature mask, which each input may have of its own."""
 
-    def __init__(self, labels: Array, group: Group) -> None:
-        shared = len(labels) == 1
-        self._labels = labels if shared else labels[group.rows]
-        known = [np.unique(one) for one in self._labels]
-        self._known = known * len(group) if shared else known
-        self._widest = max(len(np.unique(one)) for one in labels)
-        lengths = [len(one) for one in self._known]
-        self._row = np.repeat(np.arange(len(group)), lengths)
-        self._place = np.concatenate([np.arange(length) for length in lengths])
-        name = np.concatenate(self._known).astype("int32")
-        each = np.broadcast_to(self._labels, (len(group), *labels.shape[1:]))
+    def __init__(self, places: Array, group: Group) -> None:
+        """``places`` numbers the groups of each mask, (1, ...) if it is that of all inputs."""
+        own = places[group.rows] if len(places) > 1 else places
+        counts = np.broadcast_to(_largest(own) + 1, (len(group),))
+        self._row = row = np.repeat(np.arange(len(group)), counts)
+        self._place = place = np.concatenate([np.arange(count) for count in counts])
+        self._own, self._widest = own, places.max() + 1
+        each = np.broadcast_to(own, (len(group), *own.shape[1:]))
         self.perturbation = Perturbation(
-            len(self._row),
-            lambda pair: (self._row[pair], (name[pair],)),
+            len(row),
+            lambda pair: (row[pair], (place[pair].astype("int32"),)),
             _outside_group,
-            own=(group.to_device(np.ascontiguousarray(each).astype("int32")),),
+            own=(group.to_device(np.ascontiguousarray(each)),),
         )
 
     def arranged(self, scores: Array, whole: Array) -> Array:
@@ -290,11 +311,12 @@ class _Groups:
 
     def spread(self, drops: Array) -> Array:
         """The drop of the group of each element, (n, M, ...)."""
-        found = []
-        for k, known in enumerate(self._known):
-            place = np.searchsorted(known, self._labels[k % len(self._labels)])
-            found.append(drops[k][:, place])
-        return np.stack(found)
+        own = self._own
+        return np.stack([one[:, own[k % len(own)]] for k, one in enumerate(drops)])
+
+
+def _largest(places: Array) -> Array:
+    return places.reshape(len(places), -1).max(axis=1)
 
 
 def _outside_group(

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xai_core import estimators
 from xai_core.attributions.noise import AbstractNoise, Statistic
-from xai_core.estimators import Moments
-from xai_core.typing import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,12 +68,4 @@ class SmoothGrad(AbstractNoise):
 
     def _statistic(self) -> Statistic:
         """The mean."""
-        return Statistic(2, _same, _mean, estimators.mean_error)
-
-
-def _same(samples: Tensor) -> Tensor:
-    return samples
-
-
-def _mean(moments: Moments) -> Tensor:
-    return moments.mean
+        return Statistic()

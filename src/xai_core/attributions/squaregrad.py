@@ -8,10 +8,7 @@ from typing import Any, ClassVar
 
 from keras import ops
 
-from xai_core import estimators
 from xai_core.attributions.noise import AbstractNoise, Statistic
-from xai_core.estimators import Moments
-from xai_core.typing import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,12 +70,4 @@ class SquareGrad(AbstractNoise):
 
     def _statistic(self) -> Statistic:
         """The mean of squares."""
-        return Statistic(2, _squared, _mean, estimators.mean_error)
-
-
-def _squared(samples: Tensor) -> Tensor:
-    return ops.square(samples)
-
-
-def _mean(moments: Moments) -> Tensor:
-    return moments.mean
+        return Statistic(of_sample=ops.square)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from xai_core import estimators
 from xai_core.attributions.noise import AbstractNoise, Statistic
-from xai_core.typing import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,8 +69,4 @@ class VarGrad(AbstractNoise):
 
     def _statistic(self) -> Statistic:
         """The variance, in one pass without cancellation."""
-        return Statistic(4, _same, estimators.variance, estimators.variance_error)
-
-
-def _same(samples: Tensor) -> Tensor:
-    return samples
+        return Statistic(4, estimate=estimators.variance, error=estimators.variance_error)

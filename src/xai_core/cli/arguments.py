@@ -117,4 +117,17 @@ def _add_optional(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="height and width (or one number for both), of a model that leaves them open",
     )
+    parser.add_argument(
+        "--explainer",
+        metavar="NAME",
+        help="the method that SmoothGrad, SquareGrad, VarGrad or FORGrad wraps (FORGrad: Saliency "
+        "if none is named)",
+    )
+    parser.add_argument(
+        "--score",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="judge the maps by deletion and insertion beside random maps, which costs 156 model "
+        "rows per image (default: yes)",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite results")

@@ -11,6 +11,7 @@ import numpy as np
 
 import xai_core
 from xai_core import _choice, attributions, datasets, models, plots
+from xai_core.cli import judging, options
 from xai_core.explanation import Explanation
 from xai_core.typing import Array
 
@@ -19,6 +20,7 @@ WANTED_ACCURACY = 0.97
 _FELL_SHORT = 1
 _NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SHOWN = (0, 2, 3, 5, 8)
+_SCORED = 40
 _NOISE = 0.4
 _METHODS_PER_PICTURE = 8
 _FILE = "xai_core_demo"
@@ -37,8 +39,16 @@ def run(known: argparse.Namespace) -> int:
     named = xai_core.wrap(model, class_names=_NAMES)
     print(f"Explanations of {len(images)} held-out images, with the time of the first call:")
     explanations = {name: _explained(name, named, images) for name in attributions.__all__}
-    for path in _draw(explanations, images, known.output):
+    shown = {name: found[: len(_SHOWN)] for name, found in explanations.items()}
+    for path in _draw(shown, images[: len(_SHOWN)], known.output):
         print(f"Picture: {path.resolve()}")
+    print(
+        "How soon the probability falls when the most important pixels are deleted (lower is "
+        f"better)\nand rises when they are inserted (higher is better), mean of {len(images)} "
+        "images:"
+    )
+    results = judging.judged(judging.with_random(explanations, named, images), named, images)
+    judging.print_scores({name: (d.scores, i.scores) for name, (d, i) in results.items()})
     return 0
 
 
@@ -63,17 +73,21 @@ def _logits(model: Any, images: Array) -> Array:
 
 
 def _examples(model: Any, data: datasets.Split) -> Array:
-    """Return the held-out image of some digits that is most clearly what it is."""
+    """Return the held-out image of some digits that is most clearly what it is, and further ones.
+
+    The first are shown, all are scored.
+    """
     logits = _logits(model, data.test_inputs)
     own = data.test_labels[:, None] == np.arange(len(_NAMES))
     lead = np.where(own, logits, -np.inf).max(axis=1) - np.where(own, -np.inf, logits).max(axis=1)
     rows = [np.where(data.test_labels == digit, lead, -np.inf).argmax() for digit in _SHOWN]
-    return data.test_inputs[rows]
+    others = np.setdiff1d(np.arange(len(data.test_inputs)), rows)[: _SCORED - len(rows)]
+    return data.test_inputs[[*rows, *others]]
 
 
 def _explained(name: str, model: Any, images: Array) -> Explanation:
     start = time.perf_counter()
-    explanation = getattr(attributions, name)(model)(images)
+    explanation = options.explainer(getattr(attributions, name), model, {}, None)(images)
     print(f"  {name:<24}{time.perf_counter() - start:6.1f} s")
     return explanation
 

@@ -16,11 +16,12 @@ import numpy as np
 
 import xai_core
 from xai_core import _backend, _checks, plots
-from xai_core.cli import options, pictures
+from xai_core.cli import judging, options, pictures
 from xai_core.explanation import Explanation
 from xai_core.typing import Array
 
 _DPI = 150
+_FILES_AT_ONCE = 32
 
 
 class _Job(NamedTuple):
@@ -48,17 +49,33 @@ def run(known: argparse.Namespace, unknown: Sequence[str]) -> int:
     size, channels = _image_shape(loaded, known.size)
     names = _class_names(known.class_names, getattr(loaded, "output_shape", None))
     model = xai_core.wrap(loaded, class_names=names)
-    explainer = method(model, **fields)
+    explainer = options.explainer(method, model, fields, known.explainer)
     job = _Job(explainer, model, size, channels, known.preprocess, _target(known.target), known.top)
     known.output.mkdir(parents=True, exist_ok=True)
-    for first in range(0, len(files), explainer.batch_size):
-        part = slice(first, first + explainer.batch_size)
-        _explain(job, files[part], bases[part])
+    scores = []
+    for first in range(0, len(files), _FILES_AT_ONCE):
+        part = slice(first, first + _FILES_AT_ONCE)
+        explanations, inputs = _explain(job, files[part], bases[part])
+        if known.score:
+            every = judging.with_random({method.__name__: explanations}, model, inputs)
+            scores.append(judging.judged(every, model, inputs))
+    if scores:
+        _print_scores(scores, len(files))
     return 0
 
 
-def _explain(job: _Job, files: Sequence[Path], bases: Sequence[Path]) -> None:
-    """Explain one batch, and write and tell its results."""
+def _print_scores(parts: list[dict[str, Any]], images: int) -> None:
+    print(f"Deletion (lower is better) and insertion (higher is better), mean of {images}:")
+    judging.print_scores(
+        {
+            name: tuple(np.concatenate([part[name][k].scores for part in parts]) for k in (0, 1))
+            for name in parts[0]
+        }
+    )
+
+
+def _explain(job: _Job, files: Sequence[Path], bases: Sequence[Path]) -> tuple[Explanation, Array]:
+    """Explain one batch, write and tell its results, and return them with the inputs."""
     images = np.stack([pictures.read(file, job.size, job.channels) for file in files])
     inputs = pictures.preprocess(images, job.mode)
     if job.model.data_format == "channels_first":
@@ -74,6 +91,7 @@ def _explain(job: _Job, files: Sequence[Path], bases: Sequence[Path]) -> None:
         print(f"{file.name}: {_said(explanation)} -> {base}.png and .npz")
         if outputs is not None:
             print(f"  {_largest(outputs[row], job)}", flush=True)
+    return explanations, inputs
 
 
 def _with_origin(explanation: Explanation, file: Path, mode: str) -> Explanation:

@@ -15,6 +15,7 @@ from xai_core import _checks, attributions
 RENAMED = {"output": "model-output"}
 """Fields whose option has another name, since `explain` has an option of that name."""
 
+_USUAL = "Saliency"
 _PARAMETERS = re.compile(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.M | re.S)
 _PARAMETER = re.compile(r"^(\S[^\n]*)\n((?: +\S[^\n]*\n?|\n)*)", re.M)
 _TAKEN = "as for every explainer"
@@ -31,10 +32,27 @@ def method_named(name: str) -> Any:
     return getattr(attributions, known[name.lower()])
 
 
+def explainer(method: Any, model: Any, fields: dict[str, Any], inner: str | None) -> Any:
+    """Return the method for a model, around another one if it wraps explainers.
+
+    ``inner`` names the other one; where a method needs one and none is named, it is Saliency.
+    The fields that all methods have then belong to the inner one.
+    """
+    if inner is not None and not method.wraps:
+        raise ValueError(
+            f"`--explainer` must be left out for {method.__name__}, which wraps no explainer. "
+            f"Received: {inner!r}."
+        )
+    if inner is None and not method.needs_explainer:
+        return method(model, **fields)
+    shared = {name: fields[name] for name in _shared(method) & fields.keys()}
+    own = {name: value for name, value in fields.items() if name not in shared}
+    return method(method_named(inner or _USUAL)(model, **shared), **own)
+
+
 def option_fields(method: Any) -> dict[str, dataclasses.Field]:
     """Return the fields that are options, by the option's name; those that all have come last."""
-    root = [cls for cls in method.__mro__ if dataclasses.is_dataclass(cls)][-1]
-    shared = {one.name for one in dataclasses.fields(root)}
+    shared = _shared(method)
     fields = [one for one in dataclasses.fields(method) if one.init and one.name != "model"]
     fields.sort(key=lambda one: one.name in shared)
     return {f"--{RENAMED.get(one.name, one.name).replace('_', '-')}": one for one in fields}
@@ -88,6 +106,12 @@ def _entry(text: str, name: str) -> str:
             start = f"{choices[1]}. " if choices else ""
             return start.replace('"', "") + " ".join(body.replace("``", "").split())
     return ""
+
+
+def _shared(method: Any) -> set[str]:
+    """Return the names of the fields that all methods have."""
+    root = [cls for cls in method.__mro__ if dataclasses.is_dataclass(cls)][-1]
+    return {one.name for one in dataclasses.fields(root)}
 
 
 class _Parser(argparse.ArgumentParser):

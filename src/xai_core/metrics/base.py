@@ -7,14 +7,15 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
+import keras
 import numpy as np
 
 from xai_core import _checks, _request, _scoring, operators
-from xai_core._inputs import host
+from xai_core._inputs import as_given, as_structure, host, is_frame
 from xai_core._request import Request
 from xai_core.explanation import Explanation, check_rows
 from xai_core.metrics.result import MetricResult
-from xai_core.typing import Array
+from xai_core.typing import Array, Operator
 from xai_core.wrappers import wrap
 
 
@@ -101,26 +102,51 @@ class AbstractModelMetric(abc.ABC):
         """The same settings for another model."""
         return replace(self, model=model)
 
-    def _request(self, explanations: Any, inputs: Any, targets: Any) -> Request:
-        """The checked arguments of a call, with the Explanation's settings where none are given."""
+    def _request(
+        self, explanations: Any, inputs: Any, targets: Any, scored: bool = True
+    ) -> Request:
+        """The checked arguments of a call, with the Explanation's settings where none are given.
+
+        Where nothing is ``scored``, any target will do.
+        """
+        if not isinstance(explanations, Explanation) and not hasattr(explanations, "shape"):
+            raise TypeError(
+                "`explanations` must be an Explanation or an array. "
+                f"Received: {type(explanations).__name__}."
+            )
+        given = self._explained(inputs)
         config: dict[str, Any] = {}
         if isinstance(explanations, Explanation):
-            check_rows(explanations, inputs)
-            config = explanations.config
+            check_rows(explanations, given)
             targets = self._targets_of(explanations) if targets is None else targets
-        output = self.output or config.get("output", "raw")
-        operator = self._operator_of(config)
-        request = _request.make(self._model, operator, output, inputs, [targets])
-        leaves = request.batch.float_leaves()
-        if len(leaves) != 1:
-            raise ValueError(
-                f"`inputs` must be one array for {type(self).__name__}. Received: {len(leaves)} "
-                "inputs. Fix the others inside a function of the one."
-            )
-        return request
+            # A map of no model, such as a random one, says nothing of the score.
+            modelled = explanations.config.get("model", "any") is not None
+            config = explanations.config if modelled else {}
+        operator = self._operator_of(config.get("operator"))
+        output = self.output or config.get("output") or "raw"
+        if targets is None and not scored and operator is operators.regression:
+            targets = 0
+        return _request.make(self._model, operator, output, inputs, [targets])
 
-    def _operator_of(self, config: dict[str, Any]) -> Any:
-        name = config.get("operator")
+    def _explained(self, inputs: Any) -> Array:
+        """The one array of the inputs that maps are of, as it was given."""
+        model = self._model
+        structure = model.arranged(as_structure(inputs, model.several_inputs))
+        model.check(structure)
+        if model.on_host:
+            found = as_given(structure, inputs if is_frame(inputs) else None).leaves
+        else:
+            leaves = keras.tree.flatten(structure)
+            integers = model.takes_integers(leaves)
+            found = [leaf for leaf, i in zip(leaves, integers, strict=True) if not i]
+        if len(found) != 1:
+            raise ValueError(
+                f"`inputs` must hold one array of floats for {type(self).__name__}. "
+                f"Received: {len(found)}. Fix the others inside a function of the one."
+            )
+        return found[0]
+
+    def _operator_of(self, name: str | None) -> Operator:
         if self.operator is not None:
             return operators.get(self.operator)
         if name is not None and name.startswith("<"):
@@ -131,32 +157,23 @@ class AbstractModelMetric(abc.ABC):
         return operators.get(self._model.task if name is None else name)
 
     def _targets_of(self, explanation: Explanation) -> Any:
-        found = explanation.targets
-        if found is None or self._model.labels is None or found.dtype.kind == "f":
+        found, labels = explanation.targets, self._model.labels
+        if found is None or labels is None or found.dtype.kind == "f":
             return found
-        # Columns, which the names of an estimator's classes say without doubt.
-        return np.array(self._model.class_names)[found]
+        # Columns; as integers they could be taken for the labels of an estimator.
+        return np.eye(len(labels), dtype="float32")[found]
 
     def _maps(self, explanations: Any, request: Request) -> Array:
         """The maps as a host array that fits the inputs."""
-        if not isinstance(explanations, Explanation) and not hasattr(explanations, "shape"):
-            raise TypeError(
-                "`explanations` must be an Explanation or an array. "
-                f"Received: {type(explanations).__name__}."
-            )
         (x,) = request.batch.float_leaves()
         maps = host(explanations, "explanations")
-        if maps.dtype.kind not in "fiub":
+        if maps.dtype.kind not in "fiub" and maps.dtype.name != "bfloat16":
             raise TypeError(f"`explanations` must be numbers. Received: {maps.dtype}.")
-        if maps.ndim == 0 or len(maps) != len(x):
-            raise ValueError(
-                f"`explanations` must hold one map per input, {len(x)}. "
-                f"Received: shape {maps.shape}."
-            )
         sides = zip(maps.shape[1:], x.shape[1:], strict=False)
-        if maps.ndim != x.ndim or any(m not in (1, side) for m, side in sides):
+        if maps.ndim != x.ndim or len(maps) != len(x) or any(m not in (1, n) for m, n in sides):
             raise ValueError(
-                f"`explanations` must broadcast against the inputs of shape {x.shape}. "
+                "`explanations` must hold one map per input that broadcasts against it: the shape "
+                f"{x.shape}, or 1 in place of other axes than the first. "
                 f"Received: shape {maps.shape}."
             )
         bad = np.flatnonzero(~np.isfinite(maps.reshape(len(maps), -1)).all(axis=1))

@@ -41,8 +41,8 @@ def wrap(
     ----------
     model
         A built `keras.Model` of any kind, under the torch backend also a `torch.nn.Module` in
-        evaluation mode; a fitted scikit-learn classifier or regressor, or any other function of
-        arrays, as a black box (see `BlackBox`); or what `wrap` returned before.
+        evaluation mode; as a black box (see `BlackBox`) a fitted scikit-learn classifier or
+        regressor, or any function of arrays; or what `wrap` returned before.
     data_format : {"channels_last", "channels_first"}, optional
         Layout of the inputs. A Keras model's own layout is found by itself; torch modules take
         channels first, and inputs given as channels last are transposed on the way.
@@ -119,5 +119,10 @@ def _refusal(model: Any) -> str:
         )
     if any(kind.startswith("tf_keras.") for kind in kinds):
         return f"`model` must be a Keras 3 model. {received}, a Keras 2 model: save and load it."
+    if isinstance(model, type):
+        return (
+            f"`model` must be an instance. Received: the class {model.__module__}."
+            f"{model.__name__}. Make one, and fit or build it."
+        )
     usable = ", ".join(adapter.title for adapter in _adapters())
     return f"`model` must be one of: {usable}. {received}."

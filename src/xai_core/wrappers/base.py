@@ -42,6 +42,12 @@ class AbstractModel(abc.ABC):
         Which of several outputs is explained: an index, a key, an attribute's name or a callable.
     class_names, feature_names
         Names of the output's columns and of the inputs' features.
+
+    Examples
+    --------
+    >>> from xai_core import wrap
+    >>> isinstance(wrap(lambda x: x), AbstractModel)
+    True
     """
 
     source: Any

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
+import keras
 import numpy as np
 
 from xai_core._inputs import host
 from xai_core.typing import Array, Tensor
-from xai_core.wrappers.base import AbstractModel, Output
+from xai_core.wrappers.base import (
+    AbstractModel,
+    Output,
+    checked_data_format,
+    checked_names,
+    checked_select,
+)
 from xai_core.wrappers.identity import Fingerprint
 
 _FOREIGN = ("keras.", "tf_keras.", "torch.", "xai_core.")
 """Where classes come from that are callable, but are no functions of arrays."""
+_OUTPUT = "output of the model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +53,7 @@ class BlackBox(AbstractModel):
     Raises
     ------
     TypeError
-        If the source is not callable and no estimator.
+        If the source is not callable and no estimator, or is a class.
     ValueError
         If an estimator is not fitted, or a classifier has no `predict_proba`.
 
@@ -63,52 +73,82 @@ class BlackBox(AbstractModel):
     on_host: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check that the source predicts."""
-        if _is_estimator(self.source):
-            _check_estimator(self.source)
-        elif not callable(self.source):
+        """Check that the source predicts; find the names of an estimator's classes."""
+        a_class, estimator = isinstance(self.source, type), _is_estimator(self.source)
+        if a_class or not (estimator or callable(self.source)):
             raise TypeError(
-                "`source` must be a function of arrays or an estimator. "
-                f"Received: {self.described()}."
+                "`source` must be a function of arrays or a fitted estimator. "
+                f"Received: {'the class ' if a_class else ''}{self.described()}."
             )
+        if estimator:
+            _check_estimator(self.source, self._kind)
+        names = checked_names("class_names", self.class_names)
+        checked = {
+            "data_format": checked_data_format(self.data_format) or "channels_last",
+            "select": checked_select(self.select),
+            "class_names": _names_of(self._classes) if names is None else names,
+            "feature_names": checked_names("feature_names", self.feature_names),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def accepts(cls, model: Any) -> bool:
         """Whether this is an estimator or a function, and no model of a framework."""
         homes = [f"{kind.__module__}." for kind in type(model).__mro__]
-        if isinstance(model, type) or any(home.startswith(_FOREIGN) for home in homes):
-            return False
-        return _is_estimator(model) or callable(model)
+        of_sklearn = any(home.startswith("sklearn.") for home in homes)
+        foreign = any(home.startswith(_FOREIGN) for home in homes) and not of_sklearn
+        predicts = callable(model) or _is_estimator(model)
+        return predicts and not foreign and not isinstance(model, type)
 
     @classmethod
     def adapt(cls, model: Any, data_format: str | None, **names: Any) -> BlackBox:
-        """Take the names of an estimator's classes where none are given."""
-        labels = getattr(model, "classes_", None) if _is_estimator(model) else None
-        if names["class_names"] is None and isinstance(labels, np.ndarray) and labels.ndim == 1:
-            names["class_names"] = tuple(str(label) for label in labels)
-        return cls(model, data_format or "channels_last", **names)
+        """The model with these names, or those of an estimator's classes."""
+        return cls(model, data_format, **names)
+
+    @cached_property
+    def _kind(self) -> str | None:
+        """Whether it is a classifier or a regressor; None of a function."""
+        return _kind_of(self.source) if _is_estimator(self.source) else None
+
+    @property
+    def _classes(self) -> Array | None:
+        """The classes of a classifier of one output."""
+        found = getattr(self.source, "classes_", None) if self._kind else None
+        return found if isinstance(found, np.ndarray) and found.ndim == 1 else None
 
     def call(self, inputs: Any) -> Any:
-        """All outputs for a batch, as host arrays of floats."""
-        return _as_floats(self._function(inputs))
+        """What the function returns for a batch, lists of rows as arrays."""
+        output = self._function(keras.tree.map_structure(_owned, inputs))
+        output = _as_array(output) if self.select is None else output
+        rows, shape = len(keras.tree.flatten(inputs)[0]), self.selected(output).shape
+        if shape[:1] != (rows,):
+            raise ValueError(
+                f"`model` must return one row for each row of its inputs, {rows}. "
+                f"Received: shape {shape}. Several outputs go into a tuple or a dict."
+            )
+        return output
 
     @property
     def _function(self) -> Callable[[Any], Any]:
-        if not _is_estimator(self.source):
+        if self._kind is None:
             return self.source
-        return self.source.predict_proba if _is_classifier(self.source) else self.source.predict
+        return self.source.predict_proba if self._kind == "classifier" else self.source.predict
+
+    def selected(self, output: Any) -> Array:
+        """The one output that is explained, as a host array of floats."""
+        return _as_floats(super().selected(output))
 
     @property
     def task(self) -> str:
         """Regression for estimators that are regressors."""
-        regressor = _is_estimator(self.source) and not _is_classifier(self.source)
-        return "regression" if regressor else "classification"
+        return "regression" if self._kind == "regressor" else "classification"
 
     @property
     def labels(self) -> tuple[int, ...] | None:
-        """The classes of an estimator, where they are integers other than 0 to K - 1."""
-        found = getattr(self.source, "classes_", None) if _is_estimator(self.source) else None
-        if not isinstance(found, np.ndarray) or found.dtype.kind not in "iu":
+        """The classes of an estimator, where they are numbers other than 0 to K - 1."""
+        found = self._classes
+        if found is None or not all(isinstance(one, numbers.Number) for one in found.tolist()):
             return None
         return None if np.array_equal(found, np.arange(len(found))) else tuple(found.tolist())
 
@@ -156,29 +196,31 @@ def _is_estimator(model: Any) -> bool:
     return hasattr(model, "predict") and hasattr(model, "get_params")
 
 
-def _is_classifier(estimator: Any) -> bool:
+def _kind_of(estimator: Any) -> str | None:
     from sklearn import base
 
-    return base.is_classifier(estimator)
+    try:
+        known = {
+            "classifier": base.is_classifier(estimator),
+            "regressor": base.is_regressor(estimator),
+        }
+    except AttributeError:  # of another package, without the tags of scikit-learn
+        return getattr(estimator, "_estimator_type", None)
+    return next((kind for kind, holds in known.items() if holds), None)
 
 
-def _check_estimator(estimator: Any) -> None:
-    from sklearn import base, exceptions
-    from sklearn.utils import validation
-
+def _check_estimator(estimator: Any, kind: str | None) -> None:
     name = type(estimator).__name__
-    if not _is_classifier(estimator) and not base.is_regressor(estimator):
+    if kind not in ("classifier", "regressor"):
         raise ValueError(
             f"`model` must be a classifier or a regressor. Received: {name}. "
             "Pass the function that gives its scores, such as estimator.score_samples."
         )
-    try:
-        validation.check_is_fitted(estimator)
-    except exceptions.NotFittedError as error:
+    if not _is_fitted(estimator):
         raise ValueError(
             f"`model` must be fitted. Received: a {name} that is not. Call its `fit` first."
-        ) from error
-    if _is_classifier(estimator) and not hasattr(estimator, "predict_proba"):
+        )
+    if kind == "classifier" and not hasattr(estimator, "predict_proba"):
         raise ValueError(
             f"`model` must have `predict_proba` to explain a classification. Received: {name}. "
             "Fit a sklearn.calibration.CalibratedClassifierCV around it, or pass a function such "
@@ -186,19 +228,46 @@ def _check_estimator(estimator: Any) -> None:
         )
 
 
-def _as_floats(output: Any) -> Any:
-    if isinstance(output, dict):
-        return {key: _as_floats(value) for key, value in output.items()}
-    if isinstance(output, tuple) or (isinstance(output, list) and _holds_arrays(output)):
-        return type(output)(_as_floats(value) for value in output)
-    array: Array = host(output, "output of the model")
+def _is_fitted(estimator: Any) -> bool:
+    from sklearn import exceptions
+    from sklearn.utils import validation
+
+    try:
+        validation.check_is_fitted(estimator)
+    except exceptions.NotFittedError:
+        return False
+    except (AttributeError, TypeError):  # of another package, which need not tell
+        return True
+    return True
+
+
+def _names_of(classes: Array | None) -> tuple[str, ...] | None:
+    return None if classes is None else tuple(str(one) for one in classes)
+
+
+def _owned(x: Any) -> Any:
+    """An array that the function may write into; DataFrames are made for it anyway."""
+    return x.copy() if isinstance(x, np.ndarray) and not x.flags.owndata else x
+
+
+def _as_array(output: Any) -> Any:
+    """A number, a list of rows or a table as an array; several outputs stay as they are."""
+    if isinstance(output, list):
+        several = bool(output) and all(len(getattr(item, "shape", ())) > 1 for item in output)
+        return output if several else host([host(row, _OUTPUT) for row in output], _OUTPUT)
+    plain = isinstance(output, numbers.Number) or hasattr(output, "__array__")
+    return host(output, _OUTPUT) if plain else output
+
+
+def _as_floats(output: Any) -> Array:
+    """Floats of 32 or 64 bits."""
+    array = host(output, _OUTPUT)
+    if array.dtype == object and all(isinstance(one, numbers.Number) for one in array.flat):
+        array = array.astype("float64")
+    if array.dtype.name in ("float16", "bfloat16"):
+        return array.astype("float32")
     if array.dtype.kind not in "fiub":
         raise TypeError(
-            "`model` must return numbers. Received: a function that returns "
-            f"{array.dtype if array.ndim else type(output).__name__}."
+            f"`model` must return numbers. Received: a function that returns {array.dtype}."
         )
-    return array if array.dtype.kind == "f" else array.astype("float64")
-
-
-def _holds_arrays(output: list[Any]) -> bool:
-    return bool(output) and all(hasattr(item, "shape") and item.shape for item in output)
+    return array if array.dtype.name in ("float32", "float64") else array.astype("float64")
