@@ -86,6 +86,15 @@ class Case:
         return self.build(tiny_models.model(kind, self.name), **fields)
 
 
+NOISY = {"n_samples": 4, "noise": 0.3, "noise_scale": "absolute"}
+NOISY_CHANGES = {
+    **SHARED_CHANGES,
+    "n_samples": Change(4, 6),
+    "noise": Change(0.3, 0.5),
+    "noise_scale": Change("absolute", "range"),
+    "seed": Change(0, 2**32),
+}
+
 CASES = (
     Case(
         "Saliency",
@@ -150,6 +159,22 @@ CASES = (
             "signed": Change(False, True, fixed={"absolute": False}),
         },
         linear={"signed": True, "absolute": False, "reducer": None},
+    ),
+    Case(
+        "SmoothGrad",
+        kinds=EVERY,
+        fields=NOISY,
+        changes={**NOISY_CHANGES, "reducer": Change("abs_mean", "max")},
+        linear={"reducer": None},
+    ),
+    *(
+        Case(
+            name,
+            kinds=("table", "image", *(kind for kind in EVERY if kind.startswith("torch"))),
+            fields=NOISY,
+            changes={**NOISY_CHANGES, "reducer": Change("mean", "max")},
+        )
+        for name in ("SquareGrad", "VarGrad")
     ),
     Case(
         "RandomMap",

@@ -5,6 +5,7 @@ NumPy twin in this file; `tiny_models` builds the same networks in Keras and tor
 """
 
 import functools
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +292,104 @@ def flip_share(classes, counts):
     return np.array(found)
 
 
+# --- noise --------------------------------------------------------------------------------------
+
+
+def threefry(key, counters):
+    """Two words from two counters: Threefry-2x32 with 20 rounds, on arrays of uint32."""
+    keys = [np.uint32(key[0]), np.uint32(key[1])]
+    keys.append(keys[0] ^ keys[1] ^ np.uint32(0x1BD11BDA))
+    rotations = [13, 15, 26, 6, 17, 29, 16, 24]
+    a, b = (np.asarray(one, "uint32") for one in counters)
+    with np.errstate(over="ignore"):
+        a, b = a + keys[0], b + keys[1]
+        for block in range(5):
+            for bits in rotations[4 * (block % 2) : 4 * (block % 2) + 4]:
+                a = a + b
+                b = (b << np.uint32(bits) | b >> np.uint32(32 - bits)) ^ a
+            a = a + keys[(block + 1) % 3]
+            b = b + keys[(block + 2) % 3] + np.uint32(block + 1)
+    return a, b
+
+
+def normal(seed, samples, size, first=0):
+    """Standard normal numbers (samples, size): cosines of Box and Muller, then sines."""
+    pairs = (size + 1) // 2
+    element, sample = np.meshgrid(np.arange(pairs) + first // 2, np.asarray(samples))
+    words = threefry((seed & 0xFFFFFFFF, seed >> 32), (element, sample))
+    u, v = ((word >> np.uint32(9)) / 2.0**23 for word in words)
+    radius, angle = np.sqrt(-2 * np.log(u + 2.0**-24)), 2 * np.pi * v
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :size]
+
+
+def noisy_maps(function, x, noise, n_samples, seed=0, scale="absolute"):
+    """``function`` of noisy copies of channels-last inputs, (n_samples, N, ...)."""
+    x = np.asarray(x, float)
+    if scale == "range":
+        axes = 1 if x.ndim == 3 else tuple(range(1, x.ndim))
+        noise = noise * (x.max(axes, keepdims=True) - x.min(axes, keepdims=True))
+    drawn = normal(seed, range(n_samples), x[0].size).reshape(n_samples, 1, *x.shape[1:])
+    return np.stack([function(x + noise * one) for one in drawn])
+
+
+STATISTICS = {
+    "SmoothGrad": lambda maps: maps.mean(0),
+    "SquareGrad": lambda maps: (maps**2).mean(0),
+    "VarGrad": lambda maps: maps.var(0, ddof=1),
+}
+
+
+# --- occlusion ----------------------------------------------------------------------------------
+
+
+def starts(side, size, stride):
+    """Where the patches begin along one axis: the last one ends where the input does."""
+    found, start = [], 0
+    while start + size < side:
+        found.append(start)
+        start += stride
+    return [*found, side - size]
+
+
+def occlusion(scores, x, size, stride, baselines=(0.0,), per_channel=False):
+    """The mean drop over each element (N, ...), and the drop per patch (N, d), channels last."""
+    x = np.asarray(x, float)
+    sides = x.shape[1:-1] if x.ndim > 2 else x.shape[1:]
+    corners = itertools.product(*(starts(*one) for one in zip(sides, size, stride, strict=True)))
+    channels = range(x.shape[-1]) if per_channel else [slice(None)]
+    total, times, drops = np.zeros_like(x), np.zeros_like(x), []
+    for corner, channel in itertools.product(corners, channels if x.ndim > 2 else [None]):
+        box = tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))
+        box = (slice(None), *box, *(() if channel is None else (channel,)))
+        changed = []
+        for baseline in baselines:
+            masked = x.copy()
+            masked[box] = np.broadcast_to(baseline, x.shape)[box]
+            changed.append(scores(x) - scores(masked))
+        drop = np.mean(changed, axis=0)
+        total[box] += drop.reshape(-1, *[1] * (total[box].ndim - 1))
+        times[box] += 1
+        drops.append(drop)
+    maps = total / times
+    return maps if per_channel or x.ndim == 2 else maps[..., :1], np.stack(drops, axis=1)
+
+
+def ablation(scores, x, mask, baseline=0.0):
+    """The drop of the group of each element, of masks (N, ...) that broadcast against x."""
+    x, baseline = np.asarray(x, float), np.broadcast_to(baseline, x.shape)
+    maps, features = np.zeros(np.shape(mask)), []
+    for group in np.unique(mask):
+        drop = scores(x) - scores(np.where(mask == group, baseline, x))
+        held = (mask == group).reshape(len(x), -1).any(axis=1)
+        maps += np.where(mask == group, drop.reshape(-1, *[1] * (x.ndim - 1)), 0)
+        features.append(np.where(held, drop, np.nan))
+    # Each row's own groups come first, in their order.
+    features = np.stack(features, axis=1)
+    order = np.argsort(np.isnan(features), axis=1, kind="stable")
+    features = np.take_along_axis(features, order, axis=1)
+    return maps, features[:, ~np.isnan(features).all(axis=0)]
+
+
 # --- golden values ------------------------------------------------------------------------------
 
 GOLDEN_TARGETS = np.array([2, 0, 1, 1, 0])
@@ -309,6 +408,11 @@ def golden():
         for rule in ("trapezoid", "gauss_legendre"):
             path = integrated_gradients(scores, x, steps=12, rule=rule)
             out[f"{kind}/IntegratedGradients/{rule}"] = reduce(path, "sum")
+        scale = "absolute" if kind == "table" else "range"
+        maps = noisy_maps(
+            lambda z, f=scores: gradient(f, z), x, 0.1, 5, seed=2**40 + 3, scale=scale
+        )
+        out[f"{kind}/SmoothGrad/{scale}"] = reduce(STATISTICS["SmoothGrad"](maps), "abs_mean")
         if kind != "table":
             out[f"{kind}/GradCAM"] = grad_cam_of(kind, x, targets)
     return out

@@ -22,8 +22,12 @@ def golden():
 
 
 def explainer(model, name):
-    method, *rule = name.split("/")
-    fields = {"rule": rule[0], "steps": 12} if rule else {}
+    method, *setting = name.split("/")
+    fields = {}
+    if method == "IntegratedGradients":
+        fields = {"rule": setting[0], "steps": 12}
+    elif method == "SmoothGrad":
+        fields = {"noise_scale": setting[0], "noise": 0.1, "n_samples": 5, "seed": 2**40 + 3}
     return getattr(attributions, method)(model, **fields)
 
 
@@ -35,7 +39,7 @@ NAMES = [
         "GradientInput",
         "IntegratedGradients/trapezoid",
         "IntegratedGradients/gauss_legendre",
-        *(["GradCAM"] if twin != "table" else []),
+        *(["SmoothGrad/range", "GradCAM"] if twin != "table" else ["SmoothGrad/absolute"]),
     )
 ]
 

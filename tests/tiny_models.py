@@ -232,6 +232,12 @@ def quadratic(form):
 
 
 @functools.cache
+def squares():
+    """f = x_1² + ... + x_100²: a hundred independent draws in one call."""
+    return closed_form("flat", (100,), lambda x: ops.sum(ops.square(x), axis=1, keepdims=True))
+
+
+@functools.cache
 def cubic(form):
     """T03: f = x³."""
     if form == "torch":

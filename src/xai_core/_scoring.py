@@ -273,9 +273,9 @@ def _open_step(score: Score, floats: Any, integers: Any) -> Tensor:
         with score.model.behind_weights(lambda result: result + ops.cast(shift, result.dtype)):
             outputs = score.outputs(score.batch.pack(floats, integers))
         size = math.prod(outputs.shape[1:])
+        flat: Any = ops.cast(ops.reshape(outputs, (-1, size)), "float32")
         # Weights without symmetry, for slopes of several columns may cancel.
-        weights = ops.cos(ops.arange(size, dtype="float32"))
-        return ops.sum(ops.cast(ops.reshape(outputs, (-1, size)), "float32") * weights, axis=1)
+        return ops.sum(flat * ops.cos(ops.arange(size, dtype="float32")), axis=1)
 
     return _backend.value_and_grad(shifted, ops.zeros((1,), "float32"))[1]
 

@@ -80,7 +80,8 @@ def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
     counters = pairs + ops.zeros_like(rows), rows + ops.zeros_like(pairs)
     left, right = (_fraction(word) for word in _threefry(ops.convert_to_tensor(key), *counters))
     # Half a step more, so that it is never 0.
-    radius: Any = ops.sqrt(ops.log(left + 2.0**-24) * -2.0)
+    log: Any = ops.log(left + 2.0**-24)
+    radius: Any = ops.sqrt(-2.0 * log)
     angle = 2 * math.pi * right
     both: Any = ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)], axis=1)
     return both[:, :size]

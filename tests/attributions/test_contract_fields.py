@@ -79,7 +79,7 @@ def test_fields_are_keyword_only_and_frozen(case):
 @pytest.mark.parametrize("case", EACH)
 def test_replace_and_with_model_give_copies(case):
     x = KINDS["image"].inputs()
-    explainer = case.on("image")
+    explainer = case.on("image", batch_size=32)
     smaller = case.replaced(explainer, batch_size=2)
     assert [case.settings(one).batch_size for one in (smaller, explainer)] == [2, 32]
     assert_same(smaller(x, TARGETS).values, explainer(x, TARGETS).values)

@@ -13,7 +13,7 @@ from cases import TARGETS, tripled
 from model_state import host
 from oracles import assert_same
 from tiny_models import KINDS
-from xai_core import _backend
+from xai_core import ExplanationWarning, _backend
 from xai_core.attributions import (
     FORGrad,
     GradCAM,
@@ -113,10 +113,27 @@ def test_default_radius_is_15_of_224_of_the_longest_side():
 def test_radius_below_one_leaves_the_mean_and_says_so():
     base = Saliency(model())
     for explainer in (FORGrad(base), FORGrad(base, sigma=0.5)):
-        explanation = explainer(X, TARGETS)
+        with pytest.warns(ExplanationWarning, match="nothing but the mean"):
+            explanation = explainer(X, TARGETS)
         mean = base(X, TARGETS).values.mean(axis=(1, 2, 3), keepdims=True)
         assert_same(explanation.values, np.broadcast_to(mean, explanation.values.shape))
-        assert any("nothing but the mean" in note for note in explanation.notes)
+
+
+def test_what_the_wrapped_explainer_knows_is_told():
+    random = FORGrad(RandomMap(model(), seed=3), sigma=2)(X, TARGETS)
+    assert (random.seed, random.targets_used) == (3, False)
+    saturated = tiny_models.network("image", activation="softmax")
+    saturated.layers[-1].set_weights([100 * w for w in saturated.layers[-1].get_weights()])
+    with pytest.warns(ExplanationWarning, match="above 0.999"):
+        FORGrad(Saliency(saturated), sigma=2)(X)
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 5, model, len], ids=["none", "number", "model", "function"]
+)
+def test_only_explainers_are_wrapped(wrong):
+    with pytest.raises(TypeError, match=r"`model` must be an explainer.*FORGrad\(Saliency\(model"):
+        FORGrad(wrong() if wrong is model else wrong)
 
 
 def wave(weight):
@@ -227,10 +244,9 @@ def test_several_inputs_are_filtered_one_by_one():
     rng = np.random.default_rng(3)
     x = tuple(rng.normal(size=(3, *one.shape[1:])).astype("float32") for one in (image, series))
     base = GradientInput(network)
-    for sigma in (2, None):
+    for sigma in (2, 1.5):
         for inner, outer in zip(base(x, 1), FORGrad(base, sigma=sigma)(x, 1), strict=True):
-            radius = sigma or 15 * max(inner.values.shape[1:3]) / 224
-            assert_same(outer.values, filtered(inner.values, radius))
+            assert_same(outer.values, filtered(inner.values, sigma))
 
 
 # --- compile once -------------------------------------------------------------------------------
@@ -256,11 +272,6 @@ def test_another_radius_compiles_nothing(monkeypatch):
 
 
 # --- what cannot be done ------------------------------------------------------------------------
-
-
-def test_a_model_is_refused():
-    with pytest.raises(TypeError, match=r"`model` must be an explainer.*FORGrad\(Saliency\(model"):
-        FORGrad(model())
 
 
 @pytest.mark.parametrize(

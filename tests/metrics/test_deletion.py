@@ -37,9 +37,14 @@ def additive(form):
     return made
 
 
+@functools.cache
+def one_column(activation=None):
+    return tiny_models.one_column(activation)
+
+
 def model(name):
-    """The shared model of a kind whose steps only these tests use."""
-    return tiny_models.model(name, "Deletion")
+    """The shared model of a kind, of which only the tests of metrics compile steps."""
+    return tiny_models.model(name, "metrics")
 
 
 @functools.cache
@@ -237,7 +242,7 @@ def test_flip_share_is_nan_where_the_class_never_changes():
 
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
 def test_classes_of_a_model_with_one_column(activation):
-    made = tiny_models.one_column(activation)
+    made = one_column(activation)
     x = KINDS["table"].inputs()
     metric = Deletion(made, steps=None, baseline=-1.5, output="sigmoid")
     one = metric(maps("table"), x)
@@ -253,7 +258,7 @@ def test_classes_of_a_model_with_one_column(activation):
 @pytest.mark.filterwarnings("ignore:The score of a class is outside")
 def test_classes_of_a_model_with_one_logit():
     x = KINDS["table"].inputs()
-    made = tiny_models.one_column()
+    made = one_column()
     result = Deletion(made, steps=None, baseline=-1.5)(maps("table"), x)
     assert result.predictions.tolist() == (result.curves > 0).astype(int).tolist()
     assert_same(Deletion(made, baseline=-1.5)(maps("table"), x, 0).curves, -result.curves)
@@ -421,8 +426,7 @@ def one_float_one_integer():
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="nothing is compiled on this backend")
-@BOTH
-def test_other_steps_baseline_targets_and_maps_compile_nothing(cls):
+def test_another_metric_steps_baseline_targets_and_maps_compile_nothing():
     traces = []
 
     class Counted(layers.Layer):
@@ -431,13 +435,11 @@ def test_other_steps_baseline_targets_and_maps_compile_nothing(cls):
             return x * 1.0
 
     made = keras.Sequential([keras.Input((6,)), Counted(), layers.Dense(3, activation="softmax")])
-    rng = np.random.default_rng(0)
-    x, values = rng.normal(size=(2, 9, 6)).astype("float32")
-    cls(made, batch_size=4)(values, x, 1)
+    x, values = np.random.default_rng(0).normal(size=(2, 9, 6)).astype("float32")
+    Deletion(made, batch_size=4)(values, x, 1)
     before = len(traces)
-    cls(made, batch_size=4, steps=3)(values, x, 1)
-    cls(made, batch_size=4, steps=None, baseline=2.0)(
-        -values, x, TARGETS[[0, 1, 2, 3, 4, 0, 1, 2, 3]]
-    )
-    cls(made, batch_size=4, baseline=lambda x: x / 2)(values[:7], x[:7], 0)
+    Deletion(made, batch_size=4, steps=3)(values, x, 1)
+    Insertion(made, batch_size=4)(values, x, 0)
+    Insertion(made, batch_size=4, steps=None, baseline=2.0)(-values, x, [0, 1, 2] * 3)
+    Deletion(made, batch_size=4, baseline=lambda x: x / 2)(values[:7], x[:7], 2)
     assert len(traces) == before

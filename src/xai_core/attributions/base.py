@@ -56,6 +56,11 @@ class AbstractExplainer(abc.ABC):
 
     def __post_init__(self) -> None:
         """Check every field that needs no input."""
+        if self._base is None and self.needs_explainer:
+            raise TypeError(
+                f"`model` must be an explainer. Received: {type(self.model).__name__}. Say which "
+                f"maps are meant, such as {type(self).__name__}(Saliency(model))."
+            )
         if self._base is not None and not self.wraps:
             raise TypeError(
                 f"`model` must be a model. Received: {type(self.model).__name__}, an explainer. "
@@ -188,8 +193,8 @@ class AbstractExplainer(abc.ABC):
         """
         request = self._request(inputs, [targets])
         parts = [part.values for part in running.groups(self, request, reduced=False)]
-        leaves = [ops.concatenate(leaf, axis=0)[:, 0] for leaf in zip(*parts, strict=True)]
-        return request.batch.per_float_leaf(leaves)
+        leaves: list[Any] = [ops.concatenate(leaf, axis=0) for leaf in zip(*parts, strict=True)]
+        return request.batch.per_float_leaf([leaf[:, 0] for leaf in leaves])
 
     def stream(self, data: Iterable[Any], targets: Any = None) -> Iterator[Any]:
         """Explain batch after batch of an iterable.

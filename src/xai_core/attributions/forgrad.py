@@ -81,12 +81,7 @@ class FORGrad(AbstractExplainer):
     )
 
     def _check_fields(self) -> None:
-        """Check that an explainer is wrapped, the radius and the flag."""
-        if self._base is None:
-            raise TypeError(
-                f"`model` must be an explainer. Received: {type(self.model).__name__}, a model. "
-                "Say which maps are filtered, such as FORGrad(Saliency(model))."
-            )
+        """Check the radius and the flag."""
         if self.sigma is not None:
             images.check_sigma(self.sigma)
         _checks.flag("signed", self.signed)
@@ -131,15 +126,22 @@ class FORGrad(AbstractExplainer):
             facts={name: fact for name, fact in maps.facts.items() if name in _STILL_TRUE},
             per_leaf={},
             notes=(*maps.notes, *self._decided(radii)),
+            doubts=(*maps.doubts, *_doubts(radii)),
         )
 
     def _decided(self, radii: Sequence[float]) -> list[str]:
         """What a user should know of the radius."""
         shown = " and ".join(f"{radius:.3g}" for radius in radii)
-        notes = [f"`sigma` {shown} is 15/224 of the longest side."] if self.sigma is None else []
-        if min(radii) < 1:
-            notes.append("`sigma` below 1 leaves nothing but the mean of a map.")
-        return notes
+        return [f"`sigma` {shown} is 15/224 of the longest side."] if self.sigma is None else []
+
+
+def _doubts(radii: Sequence[float]) -> list[str]:
+    if min(radii) >= 1:
+        return []
+    return [
+        f"`sigma` {min(radii):.3g} is below 1, which leaves nothing but the mean of each map. "
+        "Pass a larger `sigma`."
+    ]
 
 
 def _filter_step(

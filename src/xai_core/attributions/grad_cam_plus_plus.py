@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -79,9 +79,10 @@ def _weighted_sum(
     # Divided by g^3, a ReLU(g) is 1 / (2 / g + sum A) where g > 0, and 0 elsewhere: no power of g
     # can overflow. Each `where` guards the division beside it.
     positive = gradients > 0
-    slopes: Tensor = ops.where(positive, gradients, 1.0)
+    slopes: Any = ops.where(positive, gradients, 1.0)
     below = 2.0 / slopes + ops.sum(activations, axis=axes, keepdims=True)
     counted = ops.logical_and(positive, below != 0)
-    shares = ops.where(counted, 1.0 / ops.where(counted, below, 1.0), 0.0)
+    safe: Any = ops.where(counted, below, 1.0)
+    shares = ops.where(counted, 1.0 / safe, 0.0)
     weights = ops.sum(shares, axis=axes, keepdims=True)
     return ops.sum(weights * activations, axis=channels, keepdims=True)

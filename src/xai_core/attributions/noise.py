@@ -25,6 +25,7 @@ from xai_core.attributions.gradient import (
 from xai_core.attributions.noisy_rows import noisy_groups, spread
 from xai_core.attributions.running import Maps
 from xai_core.attributions.saliency import Saliency
+from xai_core.attributions.shared_steps import shared_step
 from xai_core.estimators import Moments
 from xai_core.typing import Tensor
 
@@ -175,9 +176,8 @@ class AbstractNoise(AbstractExplainer):
             found = self._inner._maps(noisy, reduced=False)
             values = tuple(map(ops.convert_to_tensor, found.values))  # arrays of a black box
             moments = moments or _empty(values, group.padded_size, statistic.order)
-            moments = group.step(
-                _moments_step, moments, values, *place, rows=0, of_sample=statistic.of_sample
-            )
+            arguments = moments, values, *place
+            moments = shared_step(group, _added, *arguments, of_sample=statistic.of_sample)
         values, errors = group.step(
             _end_step,
             moments,
@@ -205,8 +205,7 @@ def _empty(values: tuple[Any, ...], rows: int, order: int) -> tuple[Moments, ...
     return tuple(found)
 
 
-def _moments_step(
-    score: Any,
+def _added(
     moments: tuple[Moments, ...],
     values: tuple[Tensor, ...],
     index: Tensor,
@@ -214,7 +213,7 @@ def _moments_step(
     *,
     of_sample: Callable[[Tensor], Tensor],
 ) -> tuple[Moments, ...]:
-    del score
+    """The moments with those of a batch."""
     pairs = zip(moments, values, strict=True)
     # Half precision has no room for squares.
     return tuple(

@@ -12,6 +12,7 @@ from keras import ops
 from xai_core import _backend, images, sampling
 from xai_core._inputs import chunks, host
 from xai_core._request import Group, Request
+from xai_core.attributions.shared_steps import shared_step
 from xai_core.typing import Array, Tensor
 
 
@@ -70,17 +71,9 @@ def noisy_groups(
     channels = tuple(map(images.channel_axis, [x.ndim for x in leaves], layouts))
     own = np.arange(len(request.batch))[group.rows]
     for rows, (numbers, place, index, weight) in _batches(group, explainer.n_samples, size):
-        noisy = group.step(
-            _noisy_step,
-            given,
-            spreads,
-            key,
-            numbers,
-            place,
-            index,
-            rows=0,
-            channels=channels,
-        )
+        arguments = given, spreads, key, numbers, place, index
+        arrays = request.model.arrays
+        noisy = shared_step(group, _with_noise, *arguments, arrays=arrays, channels=channels)
         yield Group(request, own[rows], size, noisy), index, weight
 
 
@@ -107,8 +100,7 @@ def _batches(group: Group, n_samples: int, size: int) -> Iterator[tuple[Array, l
         yield rows, [group.sent(x) for x in (*arrays, weight)]
 
 
-def _noisy_step(
-    score: Any,
+def _with_noise(
     given: Any,
     spreads: tuple[Tensor, ...],
     key: Tensor,
@@ -116,11 +108,10 @@ def _noisy_step(
     place: Tensor,
     index: Tensor,
     *,
+    arrays: Any,
     channels: tuple[int, ...],
 ) -> Any:
     """The rows of a batch with noise, their integers and their targets."""
-    model = score.model
-    arrays: Any = model.arrays
     floats, integers, targets = (
         tuple(arrays.take(x, index, axis=0) for x in leaves) for leaves in given
     )
@@ -132,8 +123,9 @@ def _noisy_step(
         size = math.prod(shape)
         drawn: Any = ops.reshape(sampling.normal(key, numbers, size, first), (-1, *shape))
         drawn = ops.moveaxis(drawn, -1, channel)
-        drawn = arrays.take(_backend.to_host(drawn) if model.on_host else drawn, place, axis=0)
-        noise = arrays.take(spread, index, axis=0) * drawn
-        noisy.append(x + (noise if model.on_host else ops.cast(noise, x.dtype)))
+        if arrays is np:
+            drawn = _backend.to_host(drawn)
+        noise = arrays.take(spread, index, axis=0) * arrays.take(drawn, place, axis=0)
+        noisy.append(x + (noise if arrays is np else ops.cast(noise, x.dtype)))
         first += size + size % 2
     return tuple(noisy), integers, targets

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,10 +13,11 @@ from xai_core import _baselines, _checks, images, perturbation
 from xai_core._inputs import host
 from xai_core._request import Group, Request
 from xai_core._scoring import score_step
+from xai_core.attributions import parts
 from xai_core.attributions.base import AbstractExplainer
+from xai_core.attributions.parts import Cells, Groups, Patches
 from xai_core.attributions.running import Maps
-from xai_core.perturbation import Perturbation
-from xai_core.typing import Array, Tensor
+from xai_core.typing import Array
 
 _PARTS = {3: 16, 4: 7, 5: 4}
 """Number of patches along each axis of space or time, by the rank of the inputs."""
@@ -123,7 +123,8 @@ class Occlusion(AbstractExplainer):
         for leaf in leaves:
             self._cells(leaf.shape)
         if self.feature_mask is not None:
-            _labels(self.feature_mask, leaves[0].shape, self._channel(leaves[0].ndim))
+            shape, channel = leaves[0].shape, self._channel(leaves[0].ndim)
+            request.decided["places"] = parts.places(self.feature_mask, shape, channel)
 
     def rows(self, *shapes: Sequence[int]) -> Any:
         """Model rows of one input: its own score, and one for each part and baseline."""
@@ -131,17 +132,16 @@ class Occlusion(AbstractExplainer):
         if self.feature_mask is None:
             return 1 + count * sum(self._cells((1, *shape)).count for shape in shapes)
         shape = (1, *shapes[0])
-        labels = host(self.feature_mask)
-        if labels.ndim == len(shape):
-            shape = (len(labels), *shapes[0])
-        own = _labels(labels, shape, self._channel(len(shape)))
-        return 1 + count * np.array([len(np.unique(one)) for one in own])
+        mask = host(self.feature_mask)
+        if mask.ndim == len(shape):
+            shape = (len(mask), *shapes[0])
+        return 1 + count * parts.counts(parts.places(mask, shape, self._channel(len(shape))))
 
     def _channel(self, rank: int) -> int | None:
         """The axis of channels or features; a table has none."""
         return images.channel_axis(rank, self._model.layout(rank)) if rank > 2 else None
 
-    def _cells(self, shape: Sequence[int]) -> _Cells:
+    def _cells(self, shape: Sequence[int]) -> Cells:
         """The patches of inputs of a shape, batch axis included."""
         rank, channel = len(shape), self._channel(len(shape))
         if rank == 2 and self.per_channel is not None:
@@ -172,7 +172,7 @@ class Occlusion(AbstractExplainer):
             [*range(0, side - size, stride), side - size]
             for side, size, stride in zip(sides, sizes, strides, strict=True)
         ]
-        return _Cells(axes, tuple(sizes), starts)
+        return Cells(axes, tuple(sizes), starts)
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """Score every masked input, part by part of the model's inputs."""
@@ -193,15 +193,10 @@ class Occlusion(AbstractExplainer):
             features.append(group.to_device(drops))
         return Maps(tuple(values), scores, targets, {}, per_leaf={"features": tuple(features)})
 
-    def _masks(self, group: Group, leaf: Array, k: int) -> _Patches | _Groups:
-        shape = leaf.shape
+    def _masks(self, group: Group, leaf: Array, k: int) -> Patches | Groups:
         if self.feature_mask is None:
-            return _Patches(self._cells(shape), len(group), shape, k)
-        decided = group.request.decided
-        if "places" not in decided:
-            labels = _labels(self.feature_mask, shape, self._channel(leaf.ndim))
-            decided["places"] = np.stack([_numbered(one) for one in labels])
-        return _Groups(decided["places"], group)
+            return Patches(self._cells(leaf.shape), len(group), leaf.shape, k)
+        return Groups(group.request.decided["places"], group)
 
 
 def _check_finite(scores: Array) -> None:
@@ -211,120 +206,6 @@ def _check_finite(scores: Array) -> None:
             "`operator` must give finite scores of masked inputs. Received: NaN or infinity for "
             f"{bad.size} of {len(scores)}. Check what the model makes of `baseline`."
         )
-
-
-def _numbered(labels: Array) -> Array:
-    """The groups of one mask by consecutive numbers from 0."""
-    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype("int32")
-
-
-class _Cells(NamedTuple):
-    """Boxes: along which axes, of which size, and where they start on each."""
-
-    axes: tuple[int, ...]
-    sizes: tuple[int, ...]
-    starts: list[list[int]]
-
-    @property
-    def count(self) -> int:
-        return math.prod(len(one) for one in self.starts)
-
-
-class _Patches:
-    """The patches of a group of inputs."""
-
-    def __init__(self, cells: _Cells, rows: int, shape: Sequence[int], leaf: int) -> None:
-        self._cells, self._shape = cells, shape
-        self._corners = first = np.array(list(itertools.product(*cells.starts)), "int32")
-        behind = first + np.array(cells.sizes, "int32")
-        self.perturbation = Perturbation(
-            cells.count * rows,
-            lambda pair: (pair % rows, (first[pair // rows], behind[pair // rows])),
-            _outside_boxes,
-            (cells.axes,),
-            leaf=leaf,
-        )
-
-    def arranged(self, scores: Array, whole: Array) -> Array:
-        """The drops (n, M, d) from scores of pairs."""
-        each = scores.reshape(self._cells.count, *whole.shape)
-        return np.moveaxis(whole - each, 0, -1)
-
-    def spread(self, drops: Array) -> Array:
-        """The mean drop of the patches over each element, (n, M, ...)."""
-        axes, sizes, _ = self._cells
-        shape = [side if k in axes else 1 for k, side in enumerate(self._shape)][1:]
-        total = np.zeros((*drops.shape[:2], *shape), drops.dtype)
-        times = np.zeros(shape, drops.dtype)
-        for k, corner in enumerate(self._corners):
-            box = [slice(None)] * len(shape)
-            for axis, start, size in zip(axes, corner, sizes, strict=True):
-                box[axis - 1] = slice(start, start + size)
-            total[(..., *box)] += drops[:, :, k].reshape(*drops.shape[:2], *[1] * len(shape))
-            times[tuple(box)] += 1
-        return total / times
-
-
-def _outside_boxes(
-    arrays: Any, x: Tensor, codes: Any, own: Any, settings: tuple[Any, ...]
-) -> Tensor:
-    """Everything but the box from the first corner of the code to before the second."""
-    del own
-    (first, behind), (axes,) = codes, settings
-    rank = len(x.shape)
-    inside: Any = None
-    for k, axis in enumerate(axes):
-        line = [1] * rank
-        line[axis] = x.shape[axis]
-        position = arrays.reshape(arrays.arange(x.shape[axis], dtype="int32"), line)
-        low, high = (
-            arrays.reshape(corner[:, k], (-1, *[1] * (rank - 1))) for corner in (first, behind)
-        )
-        along = arrays.logical_and(position >= low, position < high)
-        inside = along if inside is None else arrays.logical_and(inside, along)
-    return arrays.logical_not(inside)
-
-
-class _Groups:
-    """The groups of elements of a feature mask, which each input may have of its own."""
-
-    def __init__(self, places: Array, group: Group) -> None:
-        """``places`` numbers the groups of each mask, (1, ...) if it is that of all inputs."""
-        own = places[group.rows] if len(places) > 1 else places
-        counts = np.broadcast_to(_largest(own) + 1, (len(group),))
-        self._row = row = np.repeat(np.arange(len(group)), counts)
-        self._place = place = np.concatenate([np.arange(count) for count in counts])
-        self._own, self._widest = own, places.max() + 1
-        each = np.broadcast_to(own, (len(group), *own.shape[1:]))
-        self.perturbation = Perturbation(
-            len(row),
-            lambda pair: (row[pair], (place[pair].astype("int32"),)),
-            _outside_group,
-            own=(group.to_device(np.ascontiguousarray(each)),),
-        )
-
-    def arranged(self, scores: Array, whole: Array) -> Array:
-        """The drops (n, M, d) from scores of pairs; NaN where an input has fewer groups."""
-        drops = np.full((*whole.shape, self._widest), np.nan, whole.dtype)
-        drops[self._row, :, self._place] = whole[self._row] - scores
-        return drops
-
-    def spread(self, drops: Array) -> Array:
-        """The drop of the group of each element, (n, M, ...)."""
-        own = self._own
-        return np.stack([one[:, own[k % len(own)]] for k, one in enumerate(drops)])
-
-
-def _largest(places: Array) -> Array:
-    return places.reshape(len(places), -1).max(axis=1)
-
-
-def _outside_group(
-    arrays: Any, x: Tensor, codes: Any, own: Any, settings: tuple[Any, ...]
-) -> Tensor:
-    """Everything but the elements of the group that the code names."""
-    del settings
-    return own[0] != arrays.reshape(codes[0], (-1, *[1] * (len(x.shape) - 1)))
 
 
 def _per_axis(name: str, value: Any, usual: Sequence[int]) -> list[int]:
@@ -337,23 +218,3 @@ def _per_axis(name: str, value: Any, usual: Sequence[int]) -> list[int]:
             f"Received: {value!r}."
         )
     return sizes
-
-
-def _labels(mask: Any, shape: Sequence[int], channel: int | None) -> Array:
-    """The feature mask with a batch axis of 1 or N, and the channel axis of 1 or C."""
-    labels = given = host(mask, "feature_mask")
-    if channel is not None and labels.ndim == len(shape) - 2:
-        labels = np.expand_dims(labels, channel - 1)
-    if labels.ndim == len(shape) - 1:
-        labels = labels[None]
-    sides = [(side, 1) if k in (0, channel) else (side,) for k, side in enumerate(shape)]
-    fits = labels.ndim == len(shape) and all(
-        size in allowed for size, allowed in zip(labels.shape, sides, strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"`feature_mask` must have the shape of one sample, {tuple(shape[1:])}, with or "
-            f"without its channels, or of the inputs, {tuple(shape)}. "
-            f"Received: shape {given.shape}."
-        )
-    return labels

@@ -32,7 +32,8 @@ class Maps(NamedTuple):
     without a model; ``facts`` are further numbers (n, M) by the name of an Explanation's field;
     ``layer`` and ``notes`` are the same for all rows; ``slope`` (n,) is the largest gradient at
     that layer. ``per_leaf`` holds fields of an Explanation that differ by float input, (n, M, ...)
-    each: "standard_error" is that of the maps before channels were reduced.
+    each: "standard_error" is that of the maps before channels were reduced. ``doubts`` are
+    sentences to warn with, the same for all rows.
     """
 
     values: tuple[Tensor, ...]
@@ -43,11 +44,21 @@ class Maps(NamedTuple):
     notes: tuple[str, ...] = ()
     slope: Any = None
     per_leaf: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({})
+    doubts: tuple[str, ...] = ()
 
 
-def needs(explainer: Any) -> str:
-    """What an explainer, or the one that it wraps, asks of a model."""
-    return explainer.requires if explainer._base is None else needs(explainer._base)
+def chain(explainer: Any) -> list[Any]:
+    """An explainer, the one that it wraps, and so on."""
+    found = [explainer]
+    while found[-1]._base is not None:
+        found.append(found[-1]._base)
+    return found
+
+
+def _first_of(explainers: list[Any], name: str) -> Any:
+    """The first value of a field that is not None."""
+    values = (getattr(one, name, None) for one in explainers)
+    return next((value for value in values if value is not None), None)
 
 
 def groups(explainer: Any, request: Request, reduced: bool) -> Iterator[Maps]:
@@ -103,18 +114,19 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
             )
         _check_scores("the inputs", maps.scores)
         _check_scores("the baseline", maps.facts.get("base_values", maps.scores))
-    if getattr(explainer, "layer", None) is not None:
+    every = chain(explainer)
+    if _first_of(every, "layer") is not None and maps.slope is not None:
         _check_slope(maps)
     shared = {
         "method": type(explainer).__name__,
         "config": provenance.configuration(explainer),
         "versions": provenance.versions(),
-        "seed": getattr(explainer, "seed", None),
+        "seed": _first_of(every, "seed"),
         "seconds": time.perf_counter() - start,
         "rows": _rows(explainer, request),
         "layer": maps.layer,
         "notes": maps.notes,
-        "targets_used": explainer.uses_targets,
+        "targets_used": all(one.uses_targets for one in every),
     }
     if request.score is not None:
         shared["class_names"] = request.model.class_names
@@ -179,8 +191,14 @@ def _check_slope(maps: Maps) -> None:
 
 def _warn(explainer: Any, request: Request, maps: Maps) -> None:
     """Warn at most once per call, of all that may mislead."""
-    if needs(explainer) != "gradients":
-        return
+    doubts = list(maps.doubts)
+    if chain(explainer)[-1].requires == "gradients":
+        doubts += _gradient_doubts(request, maps)
+    if doubts:
+        _checks.warn(" ".join(doubts))
+
+
+def _gradient_doubts(request: Request, maps: Maps) -> list[str]:
     doubts = [*_saturation(request, maps.scores), *_wide_gap(maps)]
     broken = [~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in maps.values]
     if np.any(broken):
@@ -194,8 +212,7 @@ def _warn(explainer: Any, request: Request, maps: Maps) -> None:
             f"The maps of all {len(maps.scores)} samples are zero everywhere. Check that "
             "`operator` uses only differentiable operations of the framework."
         )
-    if doubts:
-        _checks.warn(" ".join(doubts))
+    return doubts
 
 
 def _saturation(request: Request, scores: Array) -> Iterator[str]:
@@ -248,8 +265,10 @@ def _for_target(request: Request, maps: Maps, shared: dict[str, Any], m: int) ->
     return request.batch.per_float_leaf(found)
 
 
-def _of_leaf(maps: Maps, k: int, m: int, shape: tuple[int, ...]) -> dict[str, Array]:
-    found = {name: np.asarray(x[k][:, m], "float32") for name, x in maps.per_leaf.items()}
+def _of_leaf(maps: Maps, k: int, m: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        name: np.asarray(x[k][:, m], "float32") for name, x in maps.per_leaf.items()
+    }
     if "standard_error" in found and found["standard_error"].shape != shape:
         found["unreduced_standard_error"] = found.pop("standard_error")
     return found

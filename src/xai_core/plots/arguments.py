@@ -56,12 +56,10 @@ def panel_titles(
 ) -> list[str]:
     """Return the title of each panel, row by row."""
     samples = len(found[0])
-    if isinstance(titles, str):
-        raise TypeError(f"`titles` must be a sequence of str. Received: {titles!r}.")
     if titles is not None:
-        titles = [str(title) for title in titles]
+        titles = listed(titles)
         if len(titles) == samples * len(found):
-            return [_wrapped(title) for title in titles]
+            return [wrapped(title) for title in titles]
         if len(titles) != len(found):
             raise ValueError(
                 f"`titles` must hold one title per panel, here {samples * len(found)}, or one per "
@@ -72,7 +70,7 @@ def panel_titles(
     for sample in range(samples):
         for head, one in zip(heads, found, strict=True):
             headed = head if sample == 0 or len(found) == 1 else ""
-            parts = [_wrapped(part) for part in (headed, one.label(sample)) if part]
+            parts = [wrapped(part) for part in (headed, one.label(sample)) if part]
             lines.append("\n".join(parts))
     return lines
 
@@ -106,7 +104,15 @@ def make_panels(
     return panels
 
 
-def _wrapped(title: str) -> str:
+def listed(titles: Sequence[str]) -> list[str]:
+    """Return titles as a list of str."""
+    if isinstance(titles, str):
+        raise TypeError(f"`titles` must be a sequence of str. Received: {titles!r}.")
+    return [str(title) for title in titles]
+
+
+def wrapped(title: str) -> str:
+    """Return a title in lines that fit above a panel, the rest left out."""
     lines = textwrap.wrap(title, _TITLE_WIDTH, max_lines=_TITLE_LINES, placeholder=" ...")
     return "\n".join(lines)
 
@@ -116,13 +122,14 @@ def _explanation(item: Any, pictures: Array | None) -> Explanation:
         return item
     values = host_array(item)
     shown = values if pictures is None or pictures.ndim != _IMAGES else pictures
-    data_format = _guess_format(shown)
+    data_format = guess_format(shown)
     if shown.ndim == _IMAGES and values.ndim == _SERIES:
         values = np.expand_dims(values, 1 if data_format == "channels_first" else -1)
     return Explanation(values, "", data_format=data_format)
 
 
-def _guess_format(array: Array) -> str:
+def guess_format(array: Array) -> str:
+    """Return channels last, unless only axis 1 of images can be the channels."""
     first = array.ndim == _IMAGES and array.shape[1] in _CHANNELS
     return "channels_first" if first and array.shape[-1] not in _CHANNELS else "channels_last"
 

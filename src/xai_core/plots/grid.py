@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
@@ -17,11 +14,11 @@ from xai_core import _checks
 from xai_core.explanation import Explanation
 from xai_core.plots import image, table, time_series
 from xai_core.plots.arguments import host_array, make_panels, panel_titles, read_explanations
-from xai_core.plots.panel import Panel, Style
+from xai_core.plots.axes import given_axes, new_axes, set_titles
+from xai_core.plots.panel import Style
 
 _KINDS: dict[int, ModuleType] = {2: table, 3: time_series, 4: image}
 _WRAP = 4
-_TITLE_LINE = 0.18
 _BAR_WIDTH = 0.7
 
 
@@ -110,48 +107,16 @@ def attributions(
     kind = _KINDS[found[0].values.ndim]
     width = _columns(columns, found, ax)
     panels = make_panels(found, pictures, kind.prepare, panel_titles(titles, heads, found))
+    above = [panel.title for panel in panels]
     if ax is None:
-        figure, axes = _new_axes(panels, width, kind, style)
+        size = np.max([kind.size(panel) for panel in panels], axis=0)
+        bars = 1 if style.shared else width
+        figure, axes = new_axes(above, width, size, _BAR_WIDTH * bars)
     else:
-        figure, axes = _given_axes(ax, len(panels))
-    for one, panel in zip(axes, panels, strict=True):
-        one.set_title(panel.title, fontsize="small", parse_math=False)
+        figure, axes = given_axes(ax, len(panels), "map")
+    set_titles(axes, above)
     kind.draw(axes, panels, style)
     return figure
-
-
-class _Figure(Figure):
-    """Shows itself at the end of a notebook cell, also where pyplot was never imported."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
-
-
-def _new_axes(
-    panels: Sequence[Panel], columns: int, kind: ModuleType, style: Style
-) -> tuple[Figure, list[Axes]]:
-    rows = math.ceil(len(panels) / columns)
-    width, height = np.max([kind.size(panel) for panel in panels], axis=0)
-    height += _TITLE_LINE * max(panel.title.count("\n") + 1 for panel in panels)
-    bar = _BAR_WIDTH if style.shared else _BAR_WIDTH * columns
-    figure = _Figure(figsize=(width * columns + bar, height * rows), layout="constrained")
-    return figure, [figure.add_subplot(rows, columns, k + 1) for k in range(len(panels))]
-
-
-def _given_axes(ax: Any, count: int) -> tuple[Figure, list[Axes]]:
-    axes = [ax] if isinstance(ax, Axes) else list(np.asarray(ax, dtype=object).ravel())
-    if not all(isinstance(one, Axes) for one in axes):
-        raise TypeError(f"`ax` must be a matplotlib Axes or an array of them. Received: {ax!r}.")
-    if len(axes) != count:
-        raise ValueError(f"`ax` must hold one Axes per map, here {count}. Received: {len(axes)}.")
-    # The figure of a subfigure is the whole one.
-    figures = [None if one.figure is None else one.figure.figure for one in axes]
-    figure = figures[0]
-    if figure is None or any(other is not figure for other in figures):
-        raise ValueError("`ax` must hold Axes of one figure. Received: Axes of several or none.")
-    return figure, axes
 
 
 def _columns(columns: int | None, found: Sequence[Explanation], ax: Any) -> int:

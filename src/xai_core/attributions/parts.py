@@ -1,0 +1,150 @@
+"""The parts of an input that are masked one by one: patches, or groups of elements."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xai_core._inputs import host
+from xai_core._request import Group
+from xai_core.perturbation import Perturbation
+from xai_core.typing import Array, Tensor
+
+
+class Cells(NamedTuple):
+    """Boxes: along which axes, of which size, and where they start on each."""
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    starts: list[list[int]]
+
+    @property
+    def count(self) -> int:
+        """Number of boxes."""
+        return math.prod(len(one) for one in self.starts)
+
+
+class Patches:
+    """The patches of a group of inputs."""
+
+    def __init__(self, cells: Cells, rows: int, shape: Sequence[int], leaf: int) -> None:
+        self._cells, self._shape = cells, shape
+        self._corners = first = np.array(list(itertools.product(*cells.starts)), "int32")
+        behind = first + np.array(cells.sizes, "int32")
+        self.perturbation = Perturbation(
+            cells.count * rows,
+            lambda pair: (pair % rows, (first[pair // rows], behind[pair // rows])),
+            _outside_boxes,
+            (cells.axes,),
+            leaf=leaf,
+        )
+
+    def arranged(self, scores: Array, whole: Array) -> Array:
+        """The drops (n, M, d) from scores of pairs."""
+        each = scores.reshape(self._cells.count, *whole.shape)
+        return np.moveaxis(whole - each, 0, -1)
+
+    def spread(self, drops: Array) -> Array:
+        """The mean drop of the patches over each element, (n, M, ...)."""
+        axes, sizes, _ = self._cells
+        shape = [side if k in axes else 1 for k, side in enumerate(self._shape)][1:]
+        total = np.zeros((*drops.shape[:2], *shape), drops.dtype)
+        times = np.zeros(shape, drops.dtype)
+        for k, corner in enumerate(self._corners):
+            box = [slice(None)] * len(shape)
+            for axis, start, size in zip(axes, corner, sizes, strict=True):
+                box[axis - 1] = slice(start, start + size)
+            total[(..., *box)] += drops[:, :, k].reshape(*drops.shape[:2], *[1] * len(shape))
+            times[tuple(box)] += 1
+        return total / times
+
+
+def _outside_boxes(
+    arrays: Any, x: Tensor, codes: Any, own: Any, settings: tuple[Any, ...]
+) -> Tensor:
+    """Everything but the box from the first corner of the code to before the second."""
+    del own
+    (first, behind), (axes,) = codes, settings
+    rank = len(x.shape)
+    inside: Any = None
+    for k, axis in enumerate(axes):
+        line = [1] * rank
+        line[axis] = x.shape[axis]
+        position = arrays.reshape(arrays.arange(x.shape[axis], dtype="int32"), line)
+        low, high = (
+            arrays.reshape(corner[:, k], (-1, *[1] * (rank - 1))) for corner in (first, behind)
+        )
+        along = arrays.logical_and(position >= low, position < high)
+        inside = along if inside is None else arrays.logical_and(inside, along)
+    return arrays.logical_not(inside)
+
+
+class Groups:
+    """The groups of elements of a feature mask, which each input may have of its own."""
+
+    def __init__(self, every: Array, group: Group) -> None:
+        """``every`` holds the `places` of one mask for all inputs, or of one for each."""
+        own = every[group.rows] if len(every) > 1 else every
+        lengths = np.broadcast_to(counts(own), (len(group),))
+        self._row = row = np.repeat(np.arange(len(group)), lengths)
+        self._place = place = np.concatenate([np.arange(length) for length in lengths])
+        self._own, self._widest = own, every.max() + 1
+        each = np.broadcast_to(own, (len(group), *own.shape[1:]))
+        self.perturbation = Perturbation(
+            len(row),
+            lambda pair: (row[pair], (place[pair].astype("int32"),)),
+            _outside_group,
+            own=(group.to_device(np.ascontiguousarray(each)),),
+        )
+
+    def arranged(self, scores: Array, whole: Array) -> Array:
+        """The drops (n, M, d) from scores of pairs; NaN where an input has fewer groups."""
+        drops = np.full((*whole.shape, self._widest), np.nan, whole.dtype)
+        drops[self._row, :, self._place] = whole[self._row] - scores
+        return drops
+
+    def spread(self, drops: Array) -> Array:
+        """The drop of the group of each element, (n, M, ...)."""
+        own = self._own
+        return np.stack([one[:, own[k % len(own)]] for k, one in enumerate(drops)])
+
+
+def _outside_group(
+    arrays: Any, x: Tensor, codes: Any, own: Any, settings: tuple[Any, ...]
+) -> Tensor:
+    """Everything but the elements of the group that the code names."""
+    del settings
+    return own[0] != arrays.reshape(codes[0], (-1, *[1] * (len(x.shape) - 1)))
+
+
+def counts(places: Array) -> Array:
+    """Number of groups of each mask."""
+    return places.reshape(len(places), -1).max(axis=1) + 1
+
+
+def places(mask: Any, shape: Sequence[int], channel: int | None) -> Array:
+    """The groups of a feature mask by consecutive numbers from 0.
+
+    The batch axis has the length 1 or N, the channel axis 1 or C.
+    """
+    labels = given = host(mask, "feature_mask")
+    if channel is not None and labels.ndim == len(shape) - 2:
+        labels = np.expand_dims(labels, channel - 1)
+    if labels.ndim == len(shape) - 1:
+        labels = labels[None]
+    sides = [(side, 1) if k in (0, channel) else (side,) for k, side in enumerate(shape)]
+    fits = labels.ndim == len(shape) and all(
+        size in allowed for size, allowed in zip(labels.shape, sides, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"`feature_mask` must have the shape of one sample, {tuple(shape[1:])}, with or "
+            f"without its channels, or of the inputs, {tuple(shape)}. "
+            f"Received: shape {given.shape}."
+        )
+    each = [np.unique(one, return_inverse=True)[1].reshape(one.shape) for one in labels]
+    return np.stack(each).astype("int32")
