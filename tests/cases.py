@@ -30,6 +30,9 @@ class Change:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
+GROUPS = np.arange(70).reshape(7, 10) // 12
+"""Parts of an image that are no patches."""
+
 SHARED = {"operator", "output", "batch_size"}
 SHARED_CHANGES = {"operator": Change(None, tripled), "output": Change("raw", "softmax")}
 NEUTRAL = {"batch_size": (1, 3, 64), "progress": (True, False)}
@@ -177,6 +180,20 @@ CASES = (
         for name in ("SquareGrad", "VarGrad")
     ),
     Case(
+        "Occlusion",
+        kinds=EVERY,
+        fields={"patch_size": 2},
+        changes={
+            **SHARED_CHANGES,
+            "patch_size": Change(2, 3),
+            "patch_stride": Change(1, 2),
+            "baseline": Change(0.0, 0.4),
+            "feature_mask": Change(None, GROUPS, fixed={"patch_size": None}),
+            "per_channel": Change(None, True),
+        },
+        linear={},
+    ),
+    Case(
         "RandomMap",
         kinds=EVERY,
         changes={"grid_size": Change(None, 2), "seed": Change(0, 1)},
@@ -186,7 +203,7 @@ CASES = (
 )
 
 BY_NAME = {case.name: case for case in CASES}
-GRADIENTS = tuple(case for case in CASES if case.cls.requires == "gradients")
+MODEL_BASED = tuple(case for case in CASES if case.cls.requires != "nothing")
 
 TARGETS = np.array([2, 0, 1, 1, 0])
 """Target classes of the five rows that the contract explains."""

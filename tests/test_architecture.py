@@ -18,7 +18,7 @@ LAYER_0 = ("typing", "_checks", "_choice", "_version")
 LAYER_1 = (
     *("_backend", "_progress", "sampling", "estimators", "images"),
     *("_explanation_fields", "_explanation_text", "_explanation_file", "explanation"),
-    *("_inputs", "_loaders", "_baselines", "targets", "operators"),
+    *("_frames", "_inputs", "_loaders", "_baselines", "targets", "operators"),
 )
 LAYER_2 = ("layers", "wrappers", "_execution", "_scoring", "_request", "perturbation")
 # Packages of which none imports another.

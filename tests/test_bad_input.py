@@ -1,5 +1,7 @@
 """One table of what users get wrong: each row raises, says what is wrong, and what was given."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import tiny_models
 import xai_core as xai
 from bad_rows import Row, check
 from tiny_models import BACKEND, KINDS
-from xai_core.attributions import GradCAM, IntegratedGradients, Saliency
+from xai_core.attributions import GradCAM, IntegratedGradients, RandomMap, Saliency
+from xai_core.metrics import Deletion
 
 X = KINDS["table"].inputs(3)
 IMAGES = KINDS["image"].inputs(3)
@@ -382,6 +385,143 @@ def one_part_training():
     made = tiny_models.fresh("torch_table")
     made.act.train()
     return made
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+def metric(model="table", **fields):
+    return Deletion(tiny_models.model(model), **fields)
+
+
+def explained(**config):
+    """A random map of the table, with this configuration."""
+    found = RandomMap()(X)
+    return replace(found, config={**found.config, "model": "Sequential", **config})
+
+
+def masked_with(share, **fields):
+    return lambda: metric(**fields).masked(X, X, share)
+
+
+CALLS += [
+    Row(
+        "fewer maps than inputs",
+        lambda: metric()(X[:2], X),
+        ValueError,
+        ("`explanations`", "one map per input", "(3, 4)", "(2, 4)"),
+    ),
+    Row(
+        "fewer inputs than explained",
+        lambda: metric()(explained(), X[:2]),
+        ValueError,
+        ("`inputs`", "one row per explained input", "3", "(2, 4)"),
+    ),
+    Row(
+        "map of another size",
+        lambda: metric("image")(IMAGES[:, :6, :, :1], IMAGES),
+        ValueError,
+        ("`explanations`", "(3, 7, 10, 2)", "(3, 6, 10, 1)"),
+    ),
+    Row(
+        "map without an axis of channels",
+        lambda: metric("image")(IMAGES[..., 0], IMAGES),
+        ValueError,
+        ("`explanations`", "(3, 7, 10, 2)", "(3, 7, 10)"),
+    ),
+    Row(
+        "NaN map",
+        lambda: metric()(with_value(np.nan), X),
+        ValueError,
+        ("`explanations`", "finite", "1 of 3 maps", "map 1"),
+    ),
+    Row(
+        "map of words",
+        lambda: metric()(X.astype(str), X),
+        TypeError,
+        ("`explanations`", "numbers", "<u"),
+    ),
+    Row(
+        "list of Explanations",
+        lambda: metric()([explained()], X),
+        TypeError,
+        ("`explanations`", "list"),
+    ),
+    Row(
+        "shuffled rows",
+        lambda: metric()(explained(), X[::-1]),
+        ValueError,
+        ("`inputs`", "another order", "shuffled"),
+    ),
+    Row(
+        "inputs in another type",
+        lambda: metric()(explained(), X.astype("float64")),
+        ValueError,
+        ("`inputs`", "another dtype", "float64"),
+    ),
+    Row(
+        "metric of several inputs",
+        lambda: Deletion(tiny_models.several_inputs())(X, tiny_models.several_input_rows(3)),
+        ValueError,
+        ("`inputs`", "one array", "deletion", "2"),
+    ),
+    Row(
+        "metric of batches",
+        lambda: metric()(X, (batch for batch in [X])),
+        TypeError,
+        ("`inputs`", "array", "generator"),
+    ),
+    Row("metric of an explainer", lambda: Deletion(table()), TypeError, ("`model`", "saliency")),
+    Row("metric of no step", lambda: metric(steps=0), ValueError, ("`steps`", "at least 1", "0")),
+    Row("half a step", lambda: metric(steps=2.5), TypeError, ("`steps`", "integer", "2.5")),
+    Row(
+        "metric of an unknown output",
+        lambda: metric(output="probability"),
+        ValueError,
+        ("`output`", "'probability'", "softmax"),
+    ),
+    Row(
+        "metric of an unknown task",
+        lambda: metric(operator="clasification"),
+        ValueError,
+        ("`operator`", "'clasification'", "classification"),
+    ),
+    Row(
+        "own operator of the explanation not given",
+        lambda: metric()(explained(operator="<margin>"), X),
+        ValueError,
+        ("`operator`", "given again", "<margin>"),
+    ),
+    Row(
+        "metric of a regression of several columns without targets",
+        lambda: metric(operator="regression")(X, X),
+        ValueError,
+        ("`targets`", "3"),
+    ),
+    Row(
+        "metric with a baseline of three features",
+        lambda: metric(baseline=np.zeros(3))(X, X),
+        ValueError,
+        ("`baseline`", "(4,)", "(3,)"),
+    ),
+    Row(
+        "metric with an unknown baseline",
+        lambda: metric(baseline="black"),
+        ValueError,
+        ("`baseline`", "'black'"),
+    ),
+    Row("negative share", masked_with(-0.1), ValueError, ("`share`", "[0, 1]", "-0.1")),
+    Row("share above 1", masked_with([0, 0.5, 1.2]), ValueError, ("`share`", "[0, 1]", "1.2")),
+    Row("share of NaN", masked_with(np.nan), ValueError, ("`share`", "[0, 1]", "nan")),
+    Row("two shares of three", masked_with([0.1, 0.2]), ValueError, ("`share`", "3", "[0.1, 0.2]")),
+    Row("share of words", masked_with("half"), TypeError, ("`share`", "numbers", "half")),
+    Row(
+        "picture of two baselines",
+        masked_with(0.5, baseline=[0.0, 1.0]),
+        ValueError,
+        ("`baseline`", "2"),
+    ),
+]
 
 
 @pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)

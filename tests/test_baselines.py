@@ -119,7 +119,7 @@ def test_result_is_no_view_of_the_users_array():
         (True, TypeError, "numbers.*bool"),
         (None, TypeError, "numbers.*object"),
         (1j, TypeError, "numbers.*complex"),
-        ({"x": 1}, TypeError, "numbers"),
+        ({"x": 1}, TypeError, "an array.*dict"),
         (float("nan"), ValueError, "finite.*nan"),
         (np.array([1.0, np.inf]), ValueError, r"finite.*shape \(2,\)"),
         ([[1.0, 2.0], [1.0, [2.0]]], ValueError, "one shape"),

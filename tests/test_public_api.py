@@ -13,10 +13,15 @@ import pytest
 
 import xai_core
 from cases import CASES
-from xai_core import attributions
+from xai_core import attributions, metrics
 
 PROJECT = Path(__file__).parents[1]
 METHODS = attributions.__all__
+METRICS = [name for name in metrics.__all__ if hasattr(getattr(metrics, name), "source")]
+PUBLISHED = {
+    **{name: getattr(attributions, name) for name in METHODS},
+    **{name: getattr(metrics, name) for name in METRICS},
+}
 MODULES = [name for name in xai_core.__all__ if isinstance(getattr(xai_core, name), ModuleType)]
 PUBLIC = [name for name in xai_core.__all__ if name not in {*MODULES, "__version__"}] + [
     f"{module}.{name}" for module in MODULES for name in getattr(xai_core, module).__all__
@@ -53,25 +58,25 @@ def test_a_method_is_held_to_the_contract_by_a_row(name):
     assert [case.name for case in CASES].count(name) == 1
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_has_a_test_file_of_its_own(name):
-    module = getattr(attributions, name).__module__.rpartition(".")[2]
-    assert (PROJECT / "tests" / "attributions" / f"test_{module}.py").is_file()
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_method_or_metric_has_a_test_file(name):
+    package, module = PUBLISHED[name].__module__.split(".")[1:]
+    assert (PROJECT / "tests" / package / f"test_{module}.py").is_file()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_stands_in_the_changelog(name):
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_method_or_metric_stands_in_the_changelog(name):
     assert any(line.startswith("- ") and f"`{name}`" in line for line in lines("CHANGELOG.md"))
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_stands_in_the_table_of_the_readme(name):
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_method_or_metric_stands_in_a_table_of_the_readme(name):
     assert any(line.startswith("|") and f"`{name}`" in line for line in lines("README.md"))
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_says_who_published_it(name):
-    source = getattr(attributions, name).source
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_method_or_metric_says_who_published_it(name):
+    source = PUBLISHED[name].source
     assert re.search(r"\b(19|20)\d\d\b.*https://\S+$", source), source
 
 
@@ -79,9 +84,10 @@ def test_rows_name_methods_that_exist():
     assert {case.name for case in CASES} == set(METHODS)
 
 
-def test_every_concrete_explainer_is_public():
+@pytest.mark.parametrize(("package", "public"), [(attributions, METHODS), (metrics, METRICS)])
+def test_every_concrete_explainer_and_metric_is_public(package, public):
     found = set()
-    for info in pkgutil.iter_modules(attributions.__path__, f"{attributions.__name__}."):
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(info.name)
         found |= {
             name
@@ -91,7 +97,7 @@ def test_every_concrete_explainer_is_public():
             and hasattr(value, "source")
             and not name.startswith(("_", "Abstract"))
         }
-    assert found == set(METHODS)
+    assert found == set(public)
 
 
 def test_everything_public_can_be_had_and_is_listed():
@@ -99,7 +105,7 @@ def test_everything_public_can_be_had_and_is_listed():
     assert list(xai_core.__all__) == sorted(xai_core.__all__)
     assert all(find(name) is not None for name in [*xai_core.__all__, *PUBLIC])
     packages = {info.name for info in pkgutil.iter_modules(xai_core.__path__) if info.ispkg}
-    folders = packages - {"_backend", "cli", "wrappers"}
+    folders = packages - {"_backend", "cli"}
     assert folders <= set(MODULES)
 
 

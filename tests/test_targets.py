@@ -8,12 +8,12 @@ from keras import ops
 import oracles
 import tiny_models
 import xai_core as xai
-from cases import GRADIENTS, TARGETS
+from cases import MODEL_BASED, TARGETS
 from oracles import assert_same, differ
 from tiny_models import KINDS
 
-EACH = [pytest.param(case, id=case.name) for case in GRADIENTS]
-LINEAR = [pytest.param(case, id=case.name) for case in GRADIENTS if case.linear is not None]
+EACH = [pytest.param(case, id=case.name) for case in MODEL_BASED]
+LINEAR = [pytest.param(case, id=case.name) for case in MODEL_BASED if case.linear is not None]
 X = KINDS["image"].inputs()
 NAMES = ("cat", "dog", "bird")
 

@@ -16,7 +16,17 @@ from xai_core._version import __version__
 _choice.import_keras(_choice.BACKEND)
 
 if TYPE_CHECKING:
-    from xai_core import attributions, datasets, images, metrics, models, operators, plots, targets
+    from xai_core import (
+        attributions,
+        datasets,
+        images,
+        metrics,
+        models,
+        operators,
+        plots,
+        targets,
+        wrappers,
+    )
     from xai_core._checks import ExplanationWarning
     from xai_core._execution import clear_cache
     from xai_core.explanation import Explanation
@@ -38,6 +48,7 @@ __all__ = [
     "plots",
     "targets",
     "wrap",
+    "wrappers",
 ]
 
 _HOMES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -124,6 +125,8 @@ def _array(baseline: Any, leaf: Array) -> Array:
 
 def _numbers(baseline: Any) -> Array:
     array = host(baseline, "baseline")
+    if array.dtype == object and all(isinstance(one, numbers.Real) for one in array.flat):
+        array = array.astype("float64")
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         raise TypeError(f"`baseline` must hold numbers. Received: an array of {array.dtype}.")
     return array

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from xai_core import _frames
+from xai_core._frames import is_frame
 from xai_core.explanation import row_fingerprints
 from xai_core.typing import Array
 
@@ -54,10 +56,10 @@ class Batch:
     def pack(self, floats: Any, integers: Any) -> Any:
         """The model's own input structure from float and integer tensors."""
         if self.frame is not None:
-            return _like(self.frame, floats[0])
+            return _frames.like(self.frame, floats[0])
         take_float, take_integer = iter(floats), iter(integers)
         flat = [next(take_integer) if i else next(take_float) for i in self.integers]
-        return keras.tree.pack_sequence_as(self.structure, flat)
+        return _packed(self.structure, flat)
 
     def per_float_leaf(self, values: list[Any]) -> Any:
         """One value per float leaf in the structure of the inputs; a single one stands alone."""
@@ -65,11 +67,18 @@ class Batch:
             return values[0]
         left = iter(values)
         flat = [None if i else next(left) for i in self.integers]
-        return keras.tree.pack_sequence_as(self.structure, flat)
+        return _packed(self.structure, flat)
 
     def key(self) -> tuple[Any, ...]:
         """What a compiled step depends on besides shapes and dtypes."""
         return (repr(keras.tree.map_structure(lambda _: 0, self.structure)), self.integers)
+
+
+def _packed(structure: Any, flat: list[Any]) -> Any:
+    packed: Any = keras.tree.pack_sequence_as(structure, flat)
+    if isinstance(structure, dict):  # whose keys are sorted on torch
+        return type(structure)((key, packed[key]) for key in structure)
+    return packed
 
 
 def host(value: Any, name: str = "inputs") -> Array:
@@ -97,41 +106,6 @@ def _is_loader(value: Any) -> bool:
     return hasattr(value, "__getitem__") and not array and not isinstance(value, Sequence)
 
 
-def is_frame(value: Any) -> bool:
-    """Whether this is a DataFrame, as pandas and libraries with its interface make them."""
-    return hasattr(value, "iloc") and hasattr(value, "columns") and hasattr(value, "dtypes")
-
-
-def _like(frame: Any, array: Array) -> Any:
-    """A DataFrame of the rows of ``array`` with the columns and types of ``frame``."""
-    made = type(frame)(array.copy())
-    if any(own != array.dtype for own in frame.dtypes):
-        made = type(frame)({k: _restored(made[k], own) for k, own in enumerate(frame.dtypes)})
-    made.columns = frame.columns
-    return made
-
-
-def _restored(column: Any, dtype: Any) -> Any:
-    """A column in its own type, unless that would change it: 0.5 among integers stays 0.5."""
-    if column.dtype == dtype:
-        return column
-    try:
-        own = column.astype(dtype)
-    except (TypeError, ValueError):  # NaN among integers, a word among dates
-        return column.infer_objects()
-    same = own.isna().equals(column.isna()) and bool(((own == column) | own.isna()).all())
-    return own if same else column.infer_objects()
-
-
-def _cells(frame: Any, array: Array) -> Array:
-    """The cells of a DataFrame: numbers of one type where that changes none, else objects."""
-    if all(isinstance(dtype, np.dtype) and dtype.kind in "fiub" for dtype in frame.dtypes):
-        numbers = array.astype("float64") if array.dtype == object else array
-        if frame.reset_index(drop=True).equals(_like(frame, numbers)):
-            return numbers
-    return np.asarray(frame, object)
-
-
 def as_structure(inputs: Any, several: bool) -> Any:
     """``inputs`` with host arrays as leaves.
 
@@ -149,18 +123,22 @@ def as_structure(inputs: Any, several: bool) -> Any:
     return host(inputs)
 
 
-def as_given(structure: Any, frame: Any = None) -> Batch:
-    """A batch of rows for a black box: any types, NaN and infinity pass."""
+def as_given(structure: Any, inputs: Any) -> Batch:
+    """A batch of rows for a black box: any types, NaN and infinity pass.
+
+    ``structure`` holds the host arrays of ``inputs``, which may be a DataFrame.
+    """
+    frame = inputs if is_frame(inputs) else None
     leaves = [
         leaf.astype(object) if leaf.dtype.kind in "US" else leaf
         for leaf in keras.tree.flatten(structure)
     ]
     if frame is not None:
-        leaves = [_cells(frame, leaves[0])]
+        leaves = [_frames.cells(frame, leaves[0])]
     for leaf in leaves:
         _check_rank(leaf)
     _check_rows(leaves)
-    skeleton = keras.tree.pack_sequence_as(structure, [0] * len(leaves))
+    skeleton = _packed(structure, [0] * len(leaves))
     prints = tuple(row_fingerprints(leaf) for leaf in leaves)
     return Batch(tuple(leaves), skeleton, (False,) * len(leaves), prints, frame)
 
@@ -186,7 +164,7 @@ def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
         ]
     for leaf in ready:
         _check_finite(leaf)
-    skeleton = keras.tree.pack_sequence_as(structure, [0] * len(leaves))
+    skeleton = _packed(structure, [0] * len(leaves))
     prints = tuple(row_fingerprints(leaf) for leaf in leaves)
     return Batch(tuple(ready), skeleton, tuple(integers), prints)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from xai_core import _backend, _baselines, _inputs, _scoring, operators, targets
+from xai_core import _backend, _baselines, _frames, _inputs, _scoring, operators, targets
 from xai_core._execution import engine_of
 from xai_core._scoring import Score
 from xai_core.typing import Array, Operator, Tensor
@@ -156,10 +156,10 @@ def make(
     leaves = keras.tree.flatten(structure)
     model.check(structure)
     if model.on_host:
-        batch = _inputs.as_given(structure, inputs if _inputs.is_frame(inputs) else None)
+        batch = _inputs.as_given(structure, inputs)
     else:
         batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
-    if _inputs.is_frame(inputs):
+    if _frames.is_frame(inputs):
         batch = replace(batch, columns=tuple(map(str, inputs.columns)))
     engine = engine_of(model)
     head = _scoring.head(engine, batch, output)

@@ -9,7 +9,7 @@ from keras import ops
 
 import tiny_models
 import xai_core as xai
-from cases import EACH, GRADIENTS, PAIRS, TARGETS
+from cases import EACH, MODEL_BASED, PAIRS, TARGETS
 from model_state import host, outputs
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
@@ -53,7 +53,7 @@ def test_attribute_gives_tensors_of_the_backend_before_reduction(case):
 def test_signed_says_whether_values_may_be_negative(case):
     assert isinstance(case.cls.signed, bool)
     assert isinstance(case.cls.uses_targets, bool)
-    assert case.cls.requires in ("gradients", "nothing")
+    assert case.cls.requires in ("gradients", "predictions", "nothing")
     assert "http" in case.cls.source
     values = case.on("image")(KINDS["image"].inputs(), TARGETS).values
     assert (values < 0).any() == case.cls.signed
@@ -189,7 +189,7 @@ def test_arrays_tensors_and_lists_give_the_same_map(case, kind):
 
 @ANY_WARNING
 @pytest.mark.parametrize("dtype", ["float64", "float16", "uint8", "int64", "bool"])
-@pytest.mark.parametrize("case", GRADIENTS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", MODEL_BASED, ids=lambda case: case.name)
 def test_other_number_types_are_explained_as_the_same_numbers(case, dtype):
     x = np.round(40 * np.abs(KINDS["image"].inputs())).astype(dtype)
     if dtype == "bool":

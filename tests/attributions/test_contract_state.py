@@ -10,7 +10,7 @@ import pytest
 
 import tiny_models
 import xai_core as xai
-from cases import BY_NAME, EACH, GRADIENTS, PAIRS, TARGETS
+from cases import BY_NAME, EACH, MODEL_BASED, PAIRS, TARGETS
 from model_state import draws, framework_state, outputs, traces_left, weights
 from oracles import assert_same
 from tiny_models import KINDS
@@ -45,7 +45,7 @@ def failing(exception, at):
 
 INTERRUPTED = [
     pytest.param(case, KINDS[name], id=f"{case.name}-{name}")
-    for case in GRADIENTS
+    for case in MODEL_BASED
     for name in ("image", "torch_image")
     if name in case.kinds
 ]

@@ -9,14 +9,14 @@ from torch import nn
 
 import oracles
 import tiny_models
-from cases import EACH, GRADIENTS, TARGETS
+from cases import EACH, MODEL_BASED, TARGETS
 from oracles import assert_same
 from tiny_models import KINDS
 from xai_core import wrap
 from xai_core.attributions import GradCAM, GradientInput, RandomMap, Saliency
 
 X = KINDS["torch_image"].inputs()
-NATIVE = [pytest.param(case, id=case.name) for case in GRADIENTS]
+NATIVE = [pytest.param(case, id=case.name) for case in MODEL_BASED]
 
 
 def expected_cam():

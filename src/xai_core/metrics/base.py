@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from xai_core import _checks, _request, _scoring, operators
-from xai_core._inputs import as_given, as_structure, host, is_frame
+from xai_core._inputs import as_given, as_structure, host
 from xai_core._request import Request
 from xai_core.explanation import Explanation, check_rows
 from xai_core.metrics.result import MetricResult
@@ -134,7 +134,7 @@ class AbstractModelMetric(abc.ABC):
         structure = model.arranged(as_structure(inputs, model.several_inputs))
         model.check(structure)
         if model.on_host:
-            found = as_given(structure, inputs if is_frame(inputs) else None).leaves
+            found = as_given(structure, inputs).leaves
         else:
             leaves = keras.tree.flatten(structure)
             integers = model.takes_integers(leaves)

@@ -98,8 +98,9 @@ class AbstractCurve(AbstractModelMetric):
         _check_curves(request, curves)
         shares = counts / size
         found: dict[str, Any] = {"curves": curves, "shares": shares}
-        if classes and not self.inserts:
-            predictions = np.concatenate([part for _, part in parts]).astype("int32")
+        predicted = [part for _, part in parts if part is not None]
+        if predicted and not self.inserts:
+            predictions = np.concatenate(predicted).astype("int32")
             found |= {"predictions": predictions, "flip_share": _first_flip(predictions, shares)}
         name = type(self).__name__
         return MetricResult(name, _area(curves, shares), self.higher_is_better, **found)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_TITLE_LINE = 0.18
+_TITLE_LINE = 0.2
 
 
 class _Figure(Figure):

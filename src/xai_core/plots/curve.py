@@ -56,7 +56,7 @@ def curves(results: Any, *, titles: Sequence[str] | None = None, ax: Any = None)
     >>> scores, lines = np.array([0.5, 0.4]), np.array([[1.0, 0.5, 0.0], [0.8, 0.4, 0.0]])
     >>> figure = curves({"GradCAM": MetricResult("Deletion", scores, False, lines, shares)})
     >>> figure.axes[0].get_legend().get_texts()[0].get_text()
-    'GradCAM 0.45'
+    'GradCAM 0.450'
     """
     names, found = _read(results)
     if titles is not None:
@@ -102,16 +102,15 @@ def _read(results: Any) -> tuple[list[str], list[Any]]:
 
 def _draw(ax: Axes, names: Sequence[str], found: Sequence[Any]) -> None:
     lowest = 0.0
-    for k, (name, one) in enumerate(zip(names, found, strict=True)):
+    for k, one in enumerate(found):
         lines = np.asarray(one.curves, np.float64)
         mean, color = lines.mean(axis=0), _COLORS[k % len(_COLORS)]
         dashes = _DASHES[k // len(_COLORS) % len(_DASHES)]
-        ax.plot(one.shares, mean, color=color, linestyle=dashes, label=f"{name} {float(one):.3g}")
+        ax.plot(one.shares, mean, color=color, linestyle=dashes)
         if len(lines) > 1:
             error = lines.std(axis=0, ddof=1) / np.sqrt(len(lines))
-            ax.fill_between(
-                one.shares, mean - error, mean + error, color=color, alpha=_BAND, linewidth=0
-            )
+            band = mean - error, mean + error
+            ax.fill_between(one.shares, *band, color=color, alpha=_BAND, linewidth=0)
         lowest = min(lowest, mean.min())
     if lowest == 0:
         ax.set_ylim(bottom=0)  # what lies above it is the area
@@ -121,5 +120,17 @@ def _draw(ax: Axes, names: Sequence[str], found: Sequence[Any]) -> None:
     ax.set_ylabel("score", fontsize="small")
     ax.tick_params(labelsize="x-small")
     ax.spines[["top", "right"]].set_visible(False)
-    for text in ax.legend(fontsize="x-small", frameon=False).get_texts():
+    _draw_legend(ax, names, found)
+
+
+def _draw_legend(ax: Axes, names: Sequence[str], found: Sequence[Any]) -> None:
+    lines = ax.lines[-len(found) :]
+    # Matplotlib leaves out labels that begin with an underscore, so they come in afterwards.
+    texts = ax.legend(lines, ["-"] * len(lines), fontsize="x-small", frameon=False).get_texts()
+    for text, name, one in zip(texts, names, found, strict=True):
+        text.set_text(f"{name} {_number(float(one))}".strip())
         text.set_parse_math(False)
+
+
+def _number(area: float) -> str:
+    return f"{area:.3f}" if abs(area) < 10 else f"{area:.4g}"
