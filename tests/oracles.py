@@ -339,6 +339,16 @@ STATISTICS = {
 }
 
 
+def statistic(name, maps):
+    """A statistic of maps (n, ...) and its standard error."""
+    n = len(maps)
+    if name == "VarGrad":
+        fourth, variance = ((maps - maps.mean(0)) ** 4).mean(0), maps.var(0, ddof=1)
+        return variance, np.sqrt((fourth - (n - 3) / (n - 1) * variance**2) / n)
+    samples = maps**2 if name == "SquareGrad" else maps
+    return samples.mean(0), np.sqrt(samples.var(0, ddof=1) / n)
+
+
 # --- occlusion ----------------------------------------------------------------------------------
 
 

@@ -538,4 +538,4 @@ def test_good_call_after_a_bad_one():
 
 
 def test_table_is_long_enough():
-    assert len(CALLS) >= 30
+    assert len(CALLS) >= 45

@@ -1,5 +1,6 @@
 """What users pass becomes checked host arrays: structures, types, refusals, fingerprints."""
 
+import functools
 import zlib
 
 import keras
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from oracles import assert_same
+import tiny_models
+from cases import BY_NAME, CASES, TARGETS
+from oracles import assert_same, differ
 from tiny_models import BACKEND, KINDS
 from xai_core._inputs import as_structure, checked, chunks, host, padded
 
@@ -226,3 +229,60 @@ def test_padding_repeats_the_first_row():
     assert_same(longer[3:], X[[0, 0]], 0)
     assert padded(X, 3) is X
     assert padded(X, 0) is X
+
+
+# --- every method -------------------------------------------------------------------------------
+
+ANY_WARNING = pytest.mark.filterwarnings("ignore::xai_core.ExplanationWarning")
+SEVERAL = [
+    pytest.param(case, id=case.name) for case in CASES if {"table", "series"} <= set(case.kinds)
+]
+POLICIES = {"mixed_float16": 1e-2, "mixed_bfloat16": 1e-1}
+PRECISIONS = [(case, "mixed_float16") for case in CASES]
+PRECISIONS += [(BY_NAME[name], "mixed_bfloat16") for name in ("Saliency", "GradCAM", "Occlusion")]
+
+
+@functools.cache
+def of_policy(policy, twin):
+    """A network that computes in another type."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return tiny_models.network(twin)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@ANY_WARNING
+@pytest.mark.parametrize(
+    ("case", "policy"),
+    [pytest.param(case, policy, id=f"{case.name}-{policy}") for case, policy in PRECISIONS],
+)
+def test_model_of_mixed_precision(case, policy):
+    twin = "table" if "table" in case.kinds else "image"
+    x, fields = KINDS[twin].inputs(), fields_for_tables(case)
+    exact = case.on(twin, **fields)(x, TARGETS)
+    found = case.build(of_policy(policy, twin), **fields)(x, TARGETS)
+    assert found.values.dtype == np.float32
+    assert_same(found.values, exact.values, POLICIES[policy] * (1 + 9 * ("PlusPlus" in case.name)))
+    assert_same(found.scores, exact.scores, POLICIES[policy])
+
+
+@ANY_WARNING
+@pytest.mark.parametrize("case", SEVERAL)
+def test_inputs_of_integers_go_to_the_model_and_are_not_explained(case):
+    given = tiny_models.several_input_rows()
+    explainer = case.build(tiny_models.several_inputs(), **fields_for_tables(case))
+    found = explainer(given, TARGETS)
+    assert list(found) == list(given)
+    assert found["word"] is None
+    for name in ("table", "series"):
+        assert found[name].values.shape == given[name].shape
+        assert np.isfinite(found[name].values).all()
+    assert_same(found["table"].scores, found["series"].scores, 0)
+    other = explainer(given | {"word": (given["word"] + 1) % 6}, TARGETS)
+    assert differ(other["table"].scores, found["table"].scores)
+
+
+def fields_for_tables(case):
+    return {"noise_scale": "absolute"} if "noise_scale" in case.changes else {}

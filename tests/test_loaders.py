@@ -67,7 +67,7 @@ FORMS = {
     "deque": collections.deque,
     "iterator": iter,
     "generator": generator,
-    "map": lambda batches: map(lambda batch: batch, batches),
+    "islice": lambda batches: itertools.islice(batches, 9),
     "PyDataset": Sequence,
 }
 
@@ -78,10 +78,8 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("arity", [0, 1, 2, 3])
 def test_every_form_of_batches(form, arity):
-    if arity == 0:
-        batches = BATCHES
-    else:
-        batches = [(x, y, np.ones(len(x)))[:arity] for x, y in PAIRS]
+    weighted = [(x, y, np.ones(len(x))) for x, y in PAIRS]
+    batches = [batch[:arity] for batch in weighted] if arity else BATCHES
     check(explainer().stream(FORMS[form](batches)))
     check(explainer().stream(FORMS[form](batches), 1), 1)
     if arity > 1:
@@ -224,7 +222,7 @@ def test_what_was_explained_before_a_bad_batch_is_kept():
 )
 def test_what_is_no_loader(data, error, says):
     with pytest.raises(error, match=f"`data` must .*{says}"):
-        list(Occlusion(lambda x: x).stream(data, 0))
+        list(RandomMap().stream(data))
 
 
 @pytest.mark.parametrize("batches", [BATCHES, [(X,)], [(X, None)]], ids=["x", "(x,)", "None"])
@@ -233,7 +231,7 @@ def test_labels_are_needed_where_they_are_asked_for(batches):
         list(explainer().stream(batches, "labels"))
 
 
-@pytest.mark.parametrize("form", ["iterator", "generator", "map", "PyDataset"])
+@pytest.mark.parametrize("form", ["iterator", "generator", "islice", "PyDataset"])
 @pytest.mark.parametrize("model", ["keras", "black box"])
 def test_a_loader_given_to_a_call_names_stream(form, model):
     own = explainer() if model == "keras" else Occlusion(lambda x: x)

@@ -5,6 +5,7 @@ import itertools
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from keras import layers
 
@@ -129,6 +130,7 @@ def test_equals_the_oracle(cls, name, steps):
     assert (result.metric, result.higher_is_better) == (cls.__name__, cls is Insertion)
     if cls is Deletion:
         assert result.predictions.tolist() == classes.tolist()
+        assert result.predictions.dtype == np.int32
         np.testing.assert_array_equal(result.flip_share, oracles.flip_share(classes, counts))
 
 
@@ -167,6 +169,14 @@ def test_equal_values_keep_their_order():
     values = np.array([[0, 0, 0, 0], [1, 2, 1, 2], [0.0, -0.0, 5, 0]])
     expected_curves = [[10, 8, 4, 3, 0], [10, 6, 3, 1, 0], [10, 9, 7, 3, 0]]
     np.testing.assert_allclose(metric(values, x).curves, expected_curves, rtol=1e-12)
+
+
+def test_equal_values_of_a_large_map_keep_their_order():
+    values = np.tile([1.0, 0.0, 2.0], (1, 100))
+    metric = Deletion(lambda x: x @ np.arange(300.0), operator="regression", steps=None)
+    order = np.concatenate([np.arange(start, 300, 3) for start in (2, 0, 1)])
+    lost = np.concatenate([[0], np.cumsum(order)])
+    assert (metric(values, np.ones((1, 300))).curves == np.arange(300).sum() - lost).all()
 
 
 @pytest.mark.parametrize("name", ["image", "channels_first"])
@@ -383,7 +393,6 @@ def test_masked_needs_no_targets():
 
 
 def test_masked_data_frames_are_data_frames():
-    pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1, 2], "b": [0.5, 0.25], "c": [True, False]})
 
     def scores(frame):

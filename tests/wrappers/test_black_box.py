@@ -16,7 +16,7 @@ from black_boxes import CLASS, ROWS, VALUE, WEIGHTS, X, column, drops, linear
 from oracles import assert_same
 from tiny_models import BACKEND
 from xai_core import attributions, wrap
-from xai_core.attributions import GradCAM, Occlusion, RandomMap, Saliency, SmoothGrad
+from xai_core.attributions import GradCAM, Occlusion, RandomMap, Saliency
 from xai_core.wrappers import BlackBox
 
 # --- what is a black box ------------------------------------------------------------------------
@@ -154,13 +154,6 @@ def test_refusal_tells_what_was_given():
         Saliency(linear_model.LogisticRegression().fit(X, CLASS))
     with pytest.raises(TypeError, match=r"Received: linear, a black box"):
         GradCAM(linear)
-
-
-def test_noise_wraps_a_method_for_black_boxes():
-    explainer = SmoothGrad(Occlusion(linear), n_samples=3, noise=0.1, noise_scale="absolute")
-    noisy = explainer(ROWS, 0)
-    assert noisy.values.shape == (6, 4)
-    assert_same(noisy.scores, linear(ROWS)[:, 0])
 
 
 # --- the score ----------------------------------------------------------------------------------

@@ -172,12 +172,12 @@ class AbstractNoise(AbstractExplainer):
         scores, targets = group.step(score_step, floats, integers, group.targets(), rows=len(group))
         moments: tuple[Moments, ...] = ()
         found: Any = None
-        for noisy, *place in noisy_groups(self, group, (floats, integers, targets)):
+        for noisy, source, weight in noisy_groups(self, group, (floats, integers, targets)):
             found = self._inner._maps(noisy, reduced=False)
             values = tuple(map(ops.convert_to_tensor, found.values))  # arrays of a black box
             moments = moments or _empty(values, group.padded_size, statistic.order)
-            arguments = moments, values, *place
-            moments = shared_step(group, _added, *arguments, of_sample=statistic.of_sample)
+            arguments = moments, values, source, weight
+            moments = shared_step(_added, *arguments, of_sample=statistic.of_sample)
         values, errors = group.step(
             _end_step,
             moments,
@@ -208,7 +208,7 @@ def _empty(values: tuple[Any, ...], rows: int, order: int) -> tuple[Moments, ...
 def _added(
     moments: tuple[Moments, ...],
     values: tuple[Tensor, ...],
-    index: Tensor,
+    source: Tensor,
     weight: Tensor,
     *,
     of_sample: Callable[[Tensor], Tensor],
@@ -217,7 +217,7 @@ def _added(
     pairs = zip(moments, values, strict=True)
     # Half precision has no room for squares.
     return tuple(
-        estimators.add(m, of_sample(ops.cast(x, m.mean.dtype)), index, weight) for m, x in pairs
+        estimators.add(m, of_sample(ops.cast(x, m.mean.dtype)), source, weight) for m, x in pairs
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -14,6 +14,17 @@ from xai_core._inputs import chunks, host
 from xai_core._request import Group, Request
 from xai_core.attributions.shared_steps import shared_step
 from xai_core.typing import Array, Tensor
+
+
+class NoisyGroup(NamedTuple):
+    """A batch of noisy rows, and tensors that tell of each of them, padding included.
+
+    ``source`` is the row of the group without noise that it comes from, ``weight`` 0 for padding.
+    """
+
+    group: Group
+    source: Tensor
+    weight: Tensor
 
 
 def spread(noise: Any, scale: str, x: Array, request: Request) -> Array:
@@ -40,9 +51,7 @@ def spread(noise: Any, scale: str, x: Array, request: Request) -> Array:
     return np.repeat(noise.reshape(1, *[1] * (len(shape) - noise.ndim), *noise.shape), len(x), 0)
 
 
-def noisy_groups(
-    explainer: Any, group: Group, given: Any
-) -> Iterator[tuple[Group, Tensor, Tensor]]:
+def noisy_groups(explainer: Any, group: Group, given: Any) -> Iterator[NoisyGroup]:
     """Full batches of noisy rows of a group.
 
     Parameters
@@ -52,52 +61,58 @@ def noisy_groups(
     group
         Rows without noise.
     given
-        Their (floats, integers, targets) as tensors.
-
-    Yields
-    ------
-    Group
-        The noisy rows.
-    tensor of int32, tensor
-        For each row of the batch, padding included, the row of ``group`` that it comes from, and
-        its weight: 0 for padding.
+        Their (floats, integers, targets).
     """
     request, size = group.request, explainer._batch_size
     leaves = request.batch.float_leaves()
     settings = explainer.noise, explainer.noise_scale
     spreads = tuple(group.to_device(spread(*settings, x[group.rows], request)) for x in leaves)
-    key = group.sent(sampling.seed_words(explainer.seed))
+    device = request.model.device
+    key = _backend.to_device(sampling.seed_words(explainer.seed), device)
     layouts = [request.layout(x.ndim, needed=False) for x in leaves]
     channels = tuple(map(images.channel_axis, [x.ndim for x in leaves], layouts))
+    static = {"shapes": tuple(x.shape[1:] for x in leaves), "channels": channels}
     own = np.arange(len(request.batch))[group.rows]
-    for rows, (numbers, place, index, weight) in _batches(group, explainer.n_samples, size):
-        arguments = given, spreads, key, numbers, place, index
-        arrays = request.model.arrays
-        noisy = shared_step(group, _with_noise, *arguments, arrays=arrays, channels=channels)
-        yield Group(request, own[rows], size, noisy), index, weight
+    for batch in _batches(group, explainer.n_samples, size):
+        numbers, place, source, weight = (_backend.to_device(x, device) for x in batch)
+        if request.model.on_host:
+            drawn = map(_backend.to_host, shared_step(_drawn, key, numbers, **static))
+            noisy = _moved(np, given, spreads, drawn, batch.place, batch.source)
+        else:
+            arguments = given, spreads, key, numbers, place, source
+            noisy = shared_step(_with_noise, *arguments, **static)
+        rows = own[batch.source[batch.weight > 0]]
+        yield NoisyGroup(Group(request, rows, size, noisy), source, weight)
 
 
-def _batches(group: Group, n_samples: int, size: int) -> Iterator[tuple[Array, list[Tensor]]]:
-    """Cut the rows (sample, input) of a group into batches.
+class _Batch(NamedTuple):
+    """The numbers of the samples in a batch, and facts of its rows.
 
-    Gives the input of each row, and where the model computes: the numbers of the samples in the
-    batch, and for each row the place of its sample among them, its input, and its weight.
+    ``place`` is that of the row's sample among them; the rest is as in `NoisyGroup`.
     """
+
+    numbers: Array
+    place: Array
+    source: Array
+    weight: Array
+
+
+def _batches(group: Group, n_samples: int, size: int) -> Iterator[_Batch]:
+    """Cut the rows (sample, input) of a group into batches."""
     count = len(group)
-    fixed = _backend.FIXED_SHAPES and not group.request.model.on_host
     for part in chunks(n_samples * count, size):
         row = np.arange(part.start, part.stop)
-        sample, rows = row // count, row % count
+        sample, source = row // count, row % count
         numbers = np.arange(sample[0], sample[-1] + 1)
-        place, index, weight = sample - sample[0], rows, np.ones(len(row), "float32")
-        if fixed:
+        place, weight = sample - sample[0], np.ones(len(row), "float32")
+        if _backend.FIXED_SHAPES:
             # One shape for all batches: the most samples that one can hold parts of.
             numbers = sample[0] + np.arange((size - 2) // count + 2)
-            missing = (0, size - len(row))
-            place, index = (np.pad(x, missing, mode="edge") for x in (place, index))
+            missing = (0, 0 if group.request.model.on_host else size - len(row))
+            place, source = (np.pad(x, missing, mode="edge") for x in (place, source))
             weight = np.pad(weight, missing)
-        arrays = [x.astype("int32") for x in (numbers, place, index)]
-        yield rows, [group.sent(x) for x in (*arrays, weight)]
+        numbers, place, source = (x.astype("int32") for x in (numbers, place, source))
+        yield _Batch(numbers, place, source, weight)
 
 
 def _with_noise(
@@ -106,26 +121,46 @@ def _with_noise(
     key: Tensor,
     numbers: Tensor,
     place: Tensor,
-    index: Tensor,
+    source: Tensor,
     *,
-    arrays: Any,
+    shapes: tuple[tuple[int, ...], ...],
     channels: tuple[int, ...],
 ) -> Any:
     """The rows of a batch with noise, their integers and their targets."""
-    floats, integers, targets = (
-        tuple(arrays.take(x, index, axis=0) for x in leaves) for leaves in given
-    )
-    noisy, first = [], 0
-    for x, spread, channel in zip(floats, spreads, channels, strict=True):
-        # Drawn as channels last, so that both layouts of an image have the same noise.
-        shape = [side for axis, side in enumerate(x.shape) if axis not in (0, channel)]
-        shape.append(x.shape[channel])
+    drawn = _drawn(key, numbers, shapes=shapes, channels=channels)
+    return _moved(ops, given, spreads, drawn, place, source)
+
+
+def _drawn(
+    key: Tensor,
+    numbers: Tensor,
+    *,
+    shapes: tuple[tuple[int, ...], ...],
+    channels: tuple[int, ...],
+) -> tuple[Tensor, ...]:
+    """Standard normal numbers of some samples for inputs of some shapes, (n, ...) each.
+
+    Drawn as channels last, so that both layouts of an image have the same.
+    """
+    found, first = [], 0
+    for shape, channel in zip(shapes, channels, strict=True):
+        last = [side for axis, side in enumerate(shape, start=1) if axis != channel]
+        last.append(shape[channel - 1])
         size = math.prod(shape)
-        drawn: Any = ops.reshape(sampling.normal(key, numbers, size, first), (-1, *shape))
-        drawn = ops.moveaxis(drawn, -1, channel)
-        if arrays is np:
-            drawn = _backend.to_host(drawn)
-        noise = arrays.take(spread, index, axis=0) * arrays.take(drawn, place, axis=0)
-        noisy.append(x + (noise if arrays is np else ops.cast(noise, x.dtype)))
+        drawn = ops.reshape(sampling.normal(key, numbers, size, first), (-1, *last))
+        found.append(ops.moveaxis(drawn, -1, channel))
         first += size + size % 2
+    return tuple(found)
+
+
+def _moved(
+    arrays: Any, given: Any, spreads: Any, drawn: Any, place: Tensor, source: Tensor
+) -> tuple[tuple[Any, ...], ...]:
+    floats, integers, targets = (
+        tuple(arrays.take(x, source, axis=0) for x in leaves) for leaves in given
+    )
+    noisy = []
+    for x, width, one in zip(floats, spreads, drawn, strict=True):
+        noise = arrays.take(width, source, axis=0) * arrays.take(one, place, axis=0)
+        noisy.append(x + (noise if arrays is np else ops.cast(noise, x.dtype)))
     return tuple(noisy), integers, targets

@@ -130,7 +130,7 @@ class Occlusion(AbstractExplainer):
         """Model rows of one input: its own score, and one for each part and baseline."""
         count = len(_baselines.as_list(self.baseline))
         if self.feature_mask is None:
-            return 1 + count * sum(self._cells((1, *shape)).count for shape in shapes)
+            return 1 + count * sum(self._cells((1, *shape)).total for shape in shapes)
         shape = (1, *shapes[0])
         mask = host(self.feature_mask)
         if mask.ndim == len(shape):

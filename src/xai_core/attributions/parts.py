@@ -23,7 +23,7 @@ class Cells(NamedTuple):
     starts: list[list[int]]
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Number of boxes."""
         return math.prod(len(one) for one in self.starts)
 
@@ -36,7 +36,7 @@ class Patches:
         self._corners = first = np.array(list(itertools.product(*cells.starts)), "int32")
         behind = first + np.array(cells.sizes, "int32")
         self.perturbation = Perturbation(
-            cells.count * rows,
+            cells.total * rows,
             lambda pair: (pair % rows, (first[pair // rows], behind[pair // rows])),
             _outside_boxes,
             (cells.axes,),
@@ -45,7 +45,7 @@ class Patches:
 
     def arranged(self, scores: Array, whole: Array) -> Array:
         """The drops (n, M, d) from scores of pairs."""
-        each = scores.reshape(self._cells.count, *whole.shape)
+        each = scores.reshape(self._cells.total, *whole.shape)
         return np.moveaxis(whole - each, 0, -1)
 
     def spread(self, drops: Array) -> Array:

@@ -7,19 +7,16 @@ from functools import lru_cache
 from typing import Any
 
 from xai_core import _backend
-from xai_core._request import Group
 
 _KEPT = 64
 
 
-def shared_step(group: Group, function: Callable[..., Any], *arguments: Any, **static: Any) -> Any:
-    """``function(*arguments, **static)``, compiled; as it is where the model is a black box.
+def shared_step(function: Callable[..., Any], *arguments: Any, **static: Any) -> Any:
+    """``function(*arguments, **static)``, compiled.
 
     ``function`` is a module-level function, ``arguments`` are structures of tensors, and
     ``static``, which shapes the trace, is hashable and holds nothing of a model.
     """
-    if group.request.model.on_host:
-        return function(*arguments, **static)
     return _compiled(function, tuple(static.items()))([], arguments)
 
 

@@ -66,12 +66,13 @@ def run(known: argparse.Namespace, unknown: Sequence[str]) -> int:
 
 def _print_scores(parts: list[dict[str, Any]], images: int) -> None:
     print(f"Deletion (lower is better) and insertion (higher is better), mean of {images}:")
-    judging.print_scores(
-        {
-            name: tuple(np.concatenate([part[name][k].scores for part in parts]) for k in (0, 1))
-            for name in parts[0]
-        }
-    )
+    joined = {}
+    for name in parts[0]:
+        deletion, insertion = zip(*(part[name] for part in parts), strict=True)
+        joined[name] = tuple(
+            np.concatenate([result.scores for result in found]) for found in (deletion, insertion)
+        )
+    judging.print_scores(joined)
 
 
 def _explain(job: _Job, files: Sequence[Path], bases: Sequence[Path]) -> tuple[Explanation, Array]:

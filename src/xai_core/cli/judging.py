@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def probability(model: Any, inputs: Array) -> str:
     return "softmax" if _request.output_columns(request.score.head.shape) > 1 else "sigmoid"
 
 
-def print_scores(scores: Mapping[str, tuple[Array, Array]]) -> None:
+def print_scores(scores: Mapping[str, Sequence[Array]]) -> None:
     """Print means with standard errors, the best first."""
     rows = [("map", "deletion", "insertion", "difference")]
     order = sorted(scores, key=lambda name: np.mean(scores[name][0] - scores[name][1]))

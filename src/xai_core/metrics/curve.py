@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -59,12 +60,14 @@ class AbstractCurve(AbstractModelMetric):
         Returns
         -------
         array, shape (N, ...)
-            The inputs, with the baseline where elements are removed.
+            The inputs, with the baseline where elements are removed; in the structure that was
+            given, and for a black box in a DataFrame if one was given.
 
         Raises
         ------
-        ValueError
-            If a share is outside [0, 1], or there are several baselines.
+        TypeError, ValueError
+            If a share is outside [0, 1], there are several baselines, or maps and inputs do not
+            fit one another.
         """
         request = self._request(explanations, inputs, None, scored=False)
         batch = request.batch
@@ -75,25 +78,24 @@ class AbstractCurve(AbstractModelMetric):
             raise ValueError(
                 f"`baseline` must be one for `masked`. Received: a list of {len(starts)}."
             )
-        ranks, size = _ranks(self._maps(explanations, request), request)
-        counts = np.rint(_shares(share, len(x)) * size).astype("int32")
-        ranks, counts = self._turned(ranks, counts)
+        maps = self._maps(explanations, request)
+        counts = _shares(share, len(x)) * _elements(maps, request)
+        ranks, counts = self._turned(_ranks(maps, request), np.rint(counts).astype("int32"))
         kept = _kept(np, x, (counts,), (ranks,), ())
         others = [leaf for leaf, i in zip(batch.leaves, batch.integers, strict=True) if i]
         return batch.pack((np.where(kept, x, starts[0]),), others)
 
     def _result(self, request: Request, maps: Array) -> MetricResult:
         """Follow the score of each input."""
-        ranks, size = _ranks(maps, request)
+        size = _elements(maps, request)
         steps = size if self.steps is None else min(self.steps, size)
         counts = (np.arange(steps + 1) * size // steps).astype("int32")
         baselines = len(_baselines.as_list(self.baseline))
         classes = request.score.operator is operators.classification and baselines == 1
         total = len(request.batch) * len(counts) * baselines
-        turned = self._turned(ranks, counts)
         with progress_bar(self.progress, total, type(self).__name__) as advance:
             groups = replace(request, advance=advance).groups(self.batch_size)
-            parts = [self._curves(group, *turned, classes) for group in groups]
+            parts = [self._curves(group, maps, counts, classes) for group in groups]
         curves = np.concatenate([curve for curve, _ in parts])
         _check_curves(request, curves)
         shares = counts / size
@@ -111,16 +113,17 @@ class AbstractCurve(AbstractModelMetric):
         return (-1 - ranks, -counts) if self.inserts else (ranks, counts)
 
     def _curves(
-        self, group: Group, ranks: Array, counts: Array, classes: bool
+        self, group: Group, maps: Array, counts: Array, classes: bool
     ) -> tuple[Array, Array | None]:
         """Scores (n, S + 1), and predicted classes if they are wanted, of a group of inputs."""
+        ranks, codes = self._turned(_ranks(maps[group.rows], group.request), counts)
         rows = len(group)
         with group.request.model.on_device():
             changed = Perturbation(
                 rows * len(counts),
-                lambda pair: (pair % rows, (counts[pair // rows],)),
+                lambda pair: (pair % rows, (codes[pair // rows],)),
                 _kept,
-                own=(group.to_device(ranks[group.rows]),),
+                own=(group.to_device(ranks),),
             )
             targets = group.targets()
             if not targets:
@@ -141,19 +144,32 @@ def _kept(arrays: Any, x: Tensor, codes: Any, own: Any, settings: Any) -> Tensor
     return own[0] >= arrays.reshape(codes[0], (-1, *[1] * (len(x.shape) - 1)))
 
 
-def _ranks(maps: Array, request: Request) -> tuple[Array, int]:
-    """The place of each element in the ranking of its map, 0 the most important, and their number.
+def _channel(maps: Array, request: Request) -> int | None:
+    """The axis of channels of images and volumes, which are one element."""
+    if maps.ndim <= 3:
+        return None
+    return images.channel_axis(maps.ndim, request.layout(maps.ndim))
 
-    Channels of images and volumes are one element, and keep an axis of length 1.
+
+def _elements(maps: Array, request: Request) -> int:
+    """Number of elements of each map that are ranked."""
+    channel = _channel(maps, request)
+    return math.prod(side for axis, side in enumerate(maps.shape) if axis not in (0, channel))
+
+
+def _ranks(maps: Array, request: Request) -> Array:
+    """The place of each element in the ranking of its map, 0 the most important.
+
+    The channels of images and volumes keep an axis of length 1.
     """
-    if maps.ndim > 3:
-        channel = images.channel_axis(maps.ndim, request.layout(maps.ndim))
+    channel = _channel(maps, request)
+    if channel is not None:
         maps = maps.sum(axis=channel, keepdims=True, dtype="float64")
     flat = maps.reshape(len(maps), -1).astype("float64", copy=False)
     order = np.argsort(-flat, axis=1, kind="stable")
     ranks = np.empty(flat.shape, "int32")
     np.put_along_axis(ranks, order, np.arange(flat.shape[1], dtype="int32")[None], axis=1)
-    return ranks.reshape(maps.shape), flat.shape[1]
+    return ranks.reshape(maps.shape)
 
 
 def _shares(share: Any, rows: int) -> Array:

@@ -26,9 +26,10 @@ class MetricResult:
     shares : array, shape (S + 1,), optional
         Which share of the elements is removed or inserted at each step, from 0 to 1.
     predictions : array, shape (N, S + 1), optional
-        The predicted class at each step.
+        The predicted class at each step, of a `Deletion` of a classification with one baseline.
     flip_share : array, shape (N,), optional
-        The smallest share that changes the predicted class; NaN where it never changes.
+        The smallest of the shares at which another class is predicted than at the first; NaN
+        where there is none.
 
     Examples
     --------
