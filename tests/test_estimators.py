@@ -68,9 +68,8 @@ def test_moments_for_any_batches(splits, group):
     assert_moments(found, normals(), group)
 
 
-@pytest.mark.parametrize("splits", [(24,), (12, 12)], ids=str)
-def test_two_powers_are_enough_for_a_variance(splits):
-    found = moments(normals(), SHUFFLED, splits, order=2)
+def test_two_powers_are_enough_for_a_variance():
+    found = moments(normals(), SHUFFLED, (12, 12), order=2)
     assert len(found.powers) == 1
     assert_moments(found, normals(), SHUFFLED)
 
@@ -94,8 +93,8 @@ def test_a_large_mean_does_not_cancel():
     truth = samples.astype(float).var(0)
     assert np.abs(squares / truth - 1).max() > 0.1  # so it would be by E[x²] - E[x]²
     for splits in ((24,), (1,) * 24, (12, 12)):
-        found = moments(samples, [0] * 24, splits, groups=1)
-        assert_same(host(estimators.variance(found))[0], samples.astype(float).var(0, ddof=1), 1e-3)
+        found = moments(samples, [0] * 24, splits)
+        assert_same(host(found.powers[0])[0], 24 * truth, 1e-3)
 
 
 @pytest.mark.parametrize("size", [1e12, 1e-7])
@@ -111,9 +110,9 @@ def test_a_group_that_gets_nothing_in_a_batch_stays_as_it_was(size):
 
 
 def test_equal_samples_have_no_variance():
-    found = moments(np.full((24, 1), 0.75), [0] * 24, (12, 12), groups=1)
+    found = moments(np.full((24, *SHAPE), 0.75), ORDERED, (12, 12))
     for of in (estimators.variance, estimators.mean_error, estimators.variance_error):
-        assert host(of(found)).tolist() == [[0.0]]
+        assert not host(of(found)).any()
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has float64 only where a user switches it on")
@@ -129,14 +128,13 @@ def test_float64_stays_float64():
 
 
 def test_variance_and_errors_by_their_formulas():
-    samples = normals(24, (5,))
-    found = moments(samples, [0] * 24, (12, 12), groups=1)
-    x = samples.astype(float)
+    found = moments(normals(), [1] * 24, (12, 12))
+    x = normals().astype(float)
     variance, fourth = x.var(0, ddof=1), ((x - x.mean(0)) ** 4).mean(0)
-    assert_same(host(estimators.variance(found))[0], variance)
-    assert_same(host(estimators.mean_error(found))[0], np.sqrt(variance / 24))
+    assert_same(host(estimators.variance(found))[1], variance)
+    assert_same(host(estimators.mean_error(found))[1], np.sqrt(variance / 24))
     error = np.sqrt((fourth - 21 / 23 * variance**2) / 24)
-    assert_same(host(estimators.variance_error(found))[0], error)
+    assert_same(host(estimators.variance_error(found))[1], error)
 
 
 def test_two_samples_are_enough():

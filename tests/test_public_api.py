@@ -94,7 +94,7 @@ def test_every_concrete_explainer_and_metric_is_public(package, public):
             for name, value in vars(module).items()
             if inspect.isclass(value)
             and value.__module__ == info.name
-            and hasattr(value, "source")
+            and isinstance(getattr(value, "source", None), str)
             and not name.startswith(("_", "Abstract"))
         }
     assert found == set(public)

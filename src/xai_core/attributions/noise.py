@@ -178,15 +178,10 @@ class AbstractNoise(AbstractExplainer):
             moments = moments or _empty(values, group.padded_size, statistic.order)
             arguments = moments, values, source, weight
             moments = shared_step(_added, *arguments, of_sample=statistic.of_sample)
-        values, errors = group.step(
-            _end_step,
-            moments,
-            rows=0,
-            estimate=statistic.estimate,
-            error=statistic.error,
-            reducer=self.reducer if reduced and _has_channels(self) else None,
-            axes=channel_axes(group.request),
-        )
+        ends = {"estimate": statistic.estimate, "error": statistic.error}
+        values, errors = shared_step(_ended, moments, **ends)
+        if reduced and _has_channels(self):
+            values = reduce_targets(values, self.reducer, channel_axes(group.request))
         further = {"standard_error": errors}
         return Maps(values, scores, targets, {}, found.layer, found.notes, per_leaf=further)
 
@@ -221,15 +216,10 @@ def _added(
     )
 
 
-def _end_step(
-    score: Any,
+def _ended(
     moments: tuple[Moments, ...],
     *,
     estimate: Callable[[Moments], Tensor],
     error: Callable[[Moments], Tensor],
-    reducer: Any,
-    axes: tuple[int | None, ...],
-) -> Any:
-    del score
-    maps = [estimate(m) for m in moments]
-    return reduce_targets(maps, reducer, axes), tuple(error(m) for m in moments)
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    return tuple(map(estimate, moments)), tuple(map(error, moments))
