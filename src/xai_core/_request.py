@@ -235,7 +235,7 @@ def _check_labels(model: AbstractModel, asked: Sequence[Any]) -> None:
             raise ValueError(
                 "`targets` must be names of classes where an estimator's classes are integers "
                 f"other than 0 to K - 1, here {list(model.labels)[:10]}. Received: {one!r}. "
-                f"Pass a name such as {str(model.labels[0])!r}."
+                f"Pass a name such as {(model.class_names or model.labels)[0]!r}."
             )
 
 
@@ -298,7 +298,7 @@ def _dry_score(request: Request) -> bool:
             "`operator` must return one score per row, of shape (N,). Received: "
             f"{_described(result)} for one row."
         )
-    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(result.dtype)):
+    if "float" not in str(result.dtype):
         raise ValueError(f"`operator` must return floats. Received: {result.dtype}.")
     return True
 

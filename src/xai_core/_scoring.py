@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from keras import ops
+from scipy import special
 
 from xai_core import _backend, operators
 from xai_core._execution import Engine, HostEngine
@@ -136,8 +137,14 @@ class Score:
             outputs = ops.cast(outputs, "float32")
         if self.head.apply is None:
             return outputs
-        applied = getattr(ops, self.head.apply)(outputs)
-        return _backend.to_host(applied) if self.model.on_host else applied
+        if self.model.on_host:
+            # In the black box's own precision, which not every framework has.
+            return (
+                special.softmax(outputs, axis=-1)
+                if self.head.apply == "softmax"
+                else special.expit(outputs)
+            )
+        return getattr(ops, self.head.apply)(outputs)
 
 
 class _Remembering:

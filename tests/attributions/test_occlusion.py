@@ -15,7 +15,8 @@ from model_state import outputs
 from oracles import assert_same
 from tiny_models import BACKEND, FORMS, KINDS
 from xai_core import _backend
-from xai_core.attributions import Occlusion
+from xai_core.attributions import Occlusion, RandomMap
+from xai_core.wrappers import BlackBox
 
 LINEAR, PRODUCT = np.array([[1.0, 2, 4]]), np.array([[1.0, 2, 3]])
 TWINS = [kind for kind in KINDS.values() if kind.name != "shared"]
@@ -533,3 +534,29 @@ if BACKEND == "torch":
             Occlusion(module)(inputs("series"), TARGETS)
         explainer = Occlusion(xai.wrap(module, data_format="channels_first"))
         assert explainer(inputs("series").transpose(0, 2, 1), 0).values.shape == (5, 3, 9)
+
+
+def test_explanation_tells_the_groups_that_all_inputs_share():
+    model = BlackBox(lambda x: x.sum(axis=1))
+    x = np.ones((2, 4))
+    for mask in (np.array([3, 3, 7, 7]), np.array([[3, 3, 7, 7]])):
+        explanation = Occlusion(model, feature_mask=mask)(x, 1)
+        assert np.array_equal(explanation.feature_mask, mask)
+        assert explanation.features.shape == (2, 2)
+    own = np.array([[3, 3, 7, 7], [1, 2, 3, 4]])
+    assert Occlusion(model, feature_mask=own)(x, 1).feature_mask is None
+
+
+def test_configuration_tells_objects_by_value():
+    model = BlackBox(lambda x: np.array([len("".join(row)) for row in x.tolist()], float))
+    words = np.array([["a", "bc"], ["def", "g"]])
+    one, two = (
+        Occlusion(model, baseline=np.array(["", "z"], object))(words, 1).config for _ in range(2)
+    )
+    assert one == two
+    assert one["baseline"] == ["", "z"]
+
+
+def test_all_targets_need_a_model():
+    with pytest.raises(ValueError, match="needs a model"):
+        RandomMap().explain_each(np.ones((1, 3)), "all")

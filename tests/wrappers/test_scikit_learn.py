@@ -239,3 +239,27 @@ def test_keras_model_behind_scikit_learns_interface():
     explanation = Occlusion(estimator)(ROWS[:2].astype("float32"))
     weights = np.asarray(ops.convert_to_numpy(estimator.model_.weights[0]))[:, 0]
     assert_same(explanation.values, ROWS[:2] * weights, 1e-4)
+
+
+def test_all_targets_of_classes_that_do_not_count_from_zero():
+    labels = np.arange(len(X)) % 3
+    first, shifted = (
+        linear_model.LogisticRegression().fit(X, labels + offset) for offset in (0, 3)
+    )
+    each = Occlusion(shifted).explain_each(X, "all")
+    assert [one.label(0).split()[0] for one in each] == ["3", "4", "5"]
+    for one, same in zip(each, Occlusion(first).explain_each(X, "all"), strict=True):
+        assert_same(one.values, same.values)
+    with pytest.raises(ValueError, match="such as 'a'"):
+        RandomMap(wrap(shifted, class_names=["a", "b", "c"]))(X, 4)
+
+
+def test_output_is_computed_in_the_precision_of_the_black_box():
+    weights = np.random.default_rng(0).normal(size=(X.shape[1], 3))
+    z = X.astype("float64") @ weights
+    model = BlackBox(lambda x: x @ weights)
+    wanted = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    found = RandomMap(model, output="softmax")(X.astype("float64"), 1).scores
+    np.testing.assert_allclose(found, wanted[:, 1], rtol=1e-14)
+    found = RandomMap(model, output="sigmoid")(X.astype("float64"), 1).scores
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-z[:, 1])), rtol=1e-14)

@@ -180,11 +180,18 @@ class AbstractExplainer(abc.ABC):
             One per entry.
         """
         if isinstance(targets, str) and targets == "all":
-            shape = self._request(inputs, [0] if self._is_built_in() else [None]).score.head.shape
-            targets = _request.every_column(self._operator, shape)
+            targets = self._every_target(inputs)
         if not isinstance(targets, list | tuple) or not targets:
             raise TypeError(f'`targets` must be a list of targets or "all". Received: {targets!r}.')
         return self._explained(inputs, list(targets))
+
+    def _every_target(self, inputs: Any) -> list[Any]:
+        if self._model is None:
+            raise ValueError('`targets="all"` needs a model, whose outputs it means.')
+        if self._model.labels is not None:
+            return list(self._model.class_names)
+        request = self._request(inputs, [0] if self._is_built_in() else [None])
+        return _request.every_column(self._operator, request.score.head.shape)
 
     def attribute(self, inputs: Any, targets: Any = None) -> Any:
         """The unreduced attributions as tensors of the framework, on the model's device.

@@ -41,7 +41,9 @@ def described(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): described(item) for key, item in value.items()}
     if hasattr(value, "shape"):
-        array = np.ascontiguousarray(host(value))
+        array = np.ascontiguousarray(value if isinstance(value, np.ndarray) else host(value))
+        if array.dtype.hasobject:
+            return described(array.tolist())
         return {"shape": list(array.shape), "crc32": zlib.crc32(array.tobytes())}
     return getattr(value, "__qualname__", None) or getattr(value, "name", type(value).__name__)
 

@@ -128,6 +128,9 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
         "notes": maps.notes,
         "targets_used": all(one.uses_targets for one in every),
     }
+    mask = _first_of(every, "feature_mask")
+    if mask is not None and (np.ndim(mask) < request.batch.leaves[0].ndim or len(mask) == 1):
+        shared["feature_mask"] = mask
     if request.score is not None:
         shared["class_names"] = request.model.class_names
         shared["feature_names"] = request.model.feature_names or request.batch.columns
