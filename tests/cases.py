@@ -54,6 +54,8 @@ class Case:
     one_feature: bool = False
     """True where a series gives (N, T, 1)."""
     constant_is_zero: bool = True
+    models_of: str | None = None
+    """The method whose copies of the shared models are taken, for it asks for the same steps."""
     scores_only: Mapping[str, Change] = field(default_factory=dict)
     """Fields that change the scores beside the map, for methods that ignore the model."""
 
@@ -86,7 +88,7 @@ class Case:
 
     def on(self, kind, **fields):
         """The explainer of the shared model of a kind."""
-        return self.build(tiny_models.model(kind, self.name), **fields)
+        return self.build(tiny_models.model(kind, self.models_of or self.name), **fields)
 
 
 NOISY = {"n_samples": 4, "noise": 0.3, "noise_scale": "absolute"}
@@ -175,6 +177,7 @@ CASES = (
             name,
             kinds=("table", "image", *(kind for kind in EVERY if kind.startswith("torch"))),
             fields=NOISY,
+            models_of="SmoothGrad",
             changes={**NOISY_CHANGES, "reducer": Change("mean", "max")},
         )
         for name in ("SquareGrad", "VarGrad")

@@ -6,6 +6,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import oracles
 import tiny_models
@@ -296,3 +297,15 @@ def test_explanation_tells_of_both_explainers(tmp_path):
     loaded = xai.Explanation.load(explanation.save(tmp_path / "map"))
     assert (loaded.config, loaded.seed) == (config, 2**63)
     assert_same(loaded.unreduced_standard_error, explanation.unreduced_standard_error)
+
+
+def test_dead_layer_of_a_wrapped_map_is_reported():
+    inside = keras.Input((6, 6, 1))
+    dead = layers.Conv2D(2, 3, name="dead")(inside)
+    live = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(inside))
+    zero = layers.GlobalAveragePooling2D()(dead) * 0.0
+    network = keras.Model(inside, layers.Dense(2)(live + zero))
+    x = np.random.default_rng(0).normal(size=(3, 6, 6, 1)).astype("float32")
+    explainer = SmoothGrad(GradCAM(network, layer="dead", batch_size=2), n_samples=3)
+    with pytest.raises(ValueError, match=r"`layer` must be one that the score depends on.*dead"):
+        explainer(x, 0)

@@ -172,9 +172,13 @@ class AbstractNoise(AbstractExplainer):
         scores, targets = group.step(score_step, floats, integers, group.targets(), rows=len(group))
         moments: tuple[Moments, ...] = ()
         found: Any = None
+        slope: Any = None
         for noisy, source, weight in noisy_groups(self, group, (floats, integers, targets)):
             found = self._inner._maps(noisy, reduced=False)
             values = tuple(map(ops.convert_to_tensor, found.values))  # arrays of a black box
+            if found.slope is not None:
+                part = ops.segment_max(found.slope, source, num_segments=group.padded_size)
+                slope = part if slope is None else ops.maximum(slope, part)
             moments = moments or _empty(values, group.padded_size, statistic.order)
             arguments = moments, values, source, weight
             moments = shared_step(_added, *arguments, of_sample=statistic.of_sample)
@@ -183,7 +187,8 @@ class AbstractNoise(AbstractExplainer):
         if reduced and _has_channels(self):
             values = reduce_targets(values, self.reducer, channel_axes(group.request))
         further = {"standard_error": errors}
-        return Maps(values, scores, targets, {}, found.layer, found.notes, per_leaf=further)
+        told = (found.layer, found.notes, slope)
+        return Maps(values, scores, targets, {}, *told, per_leaf=further)
 
 
 def _has_channels(explainer: AbstractExplainer) -> bool:

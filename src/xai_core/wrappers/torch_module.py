@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -182,9 +183,9 @@ class TorchModule(AbstractModel):
             )
 
     def _first_parameter(self) -> Any:
-        tensors = [*self.source.parameters(), *self.source.buffers()]
-        floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-        return floats[0] if floats else torch.empty(0)
+        tensors = itertools.chain(self.source.parameters(), self.source.buffers())
+        floats = (tensor for tensor in tensors if tensor.is_floating_point())
+        return next(floats, torch.empty(0))
 
     @property
     def dtype(self) -> str:
