@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from xai_core import _backend
 from xai_core.typing import Tensor
 
 __all__ = ["Moments", "add", "empty", "mean_error", "variance", "variance_error"]
@@ -102,7 +103,7 @@ def add(moments: Moments, samples: Tensor, group: Tensor, weight: Tensor) -> Mom
     weight = ops.cast(weight, samples.dtype)
 
     def summed(values: Tensor) -> Tensor:
-        return ops.segment_sum(values, group, num_segments=groups)
+        return _backend.segment_sum(values, group, groups)
 
     def wide(values: Tensor) -> Tensor:
         return ops.reshape(values, (-1, *[1] * (rank - 1)))

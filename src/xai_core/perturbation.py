@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,11 +145,31 @@ def _masked_step(
     """Mask the rows of one batch, and score them."""
     arrays: Any = score.model.arrays
 
-    def rows(leaves: Any) -> list[Tensor]:
-        return [arrays.take(x, index, axis=0) for x in leaves]
+    floats, integers, targets = given
+    mask = partial(_masked, arrays, keep, settings)
+    chosen = floats[leaf], baseline, own, index, start, codes
+    masked = mask(*chosen) if arrays is np else _backend.fused(mask, *chosen)
 
-    floats, integers, targets = (rows(leaves) for leaves in given)
-    mask = keep(arrays, floats[leaf], codes, rows(own), settings)
-    floats[leaf] = arrays.where(mask, floats[leaf], arrays.take(baseline, start, axis=0))
-    arguments = (tuple(floats), tuple(integers), tuple(targets))
+    def rows(leaves: Any) -> tuple[Tensor, ...]:
+        return tuple(arrays.take(x, index, axis=0) for x in leaves)
+
+    before, after = rows(floats[:leaf]), rows(floats[leaf + 1 :])
+    arguments = (*before, masked, *after), rows(integers), rows(targets)
     return score.with_classes(*arguments) if classes else score(*arguments)[:1]
+
+
+def _masked(
+    arrays: Any,
+    keep: Callable[..., Tensor],
+    settings: tuple[Any, ...],
+    x: Tensor,
+    baseline: Tensor,
+    own: tuple[Tensor, ...],
+    index: Tensor,
+    start: Tensor,
+    codes: tuple[Tensor, ...],
+) -> Tensor:
+    """Rows of ``x``, with the baseline where they are not kept."""
+    x, *own_rows = (arrays.take(leaf, index, axis=0) for leaf in (x, *own))
+    mask = keep(arrays, x, codes, own_rows, settings)
+    return arrays.where(mask, x, arrays.take(baseline, start, axis=0))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from xai_core import _backend
 from xai_core.typing import Array, Tensor
 
 __all__ = ["normal", "seed_words"]
@@ -78,7 +79,8 @@ def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
     start, stop = first // 2, first // 2 + (size + 1) // 2
     pairs: Any = ops.reshape(ops.arange(start, stop, dtype="int32"), (1, -1))
     counters = pairs + ops.zeros_like(rows), rows + ops.zeros_like(pairs)
-    left, right = (_fraction(word) for word in _threefry(ops.convert_to_tensor(key), *counters))
+    words = _backend.fused(_threefry, ops.convert_to_tensor(key), *counters)
+    left, right = map(_fraction, words)
     # Half a step more, so that it is never 0.
     log: Any = ops.log(left + 2.0**-24)
     radius: Any = ops.sqrt(-2.0 * log)
@@ -91,13 +93,14 @@ def _threefry(key: Any, left: Any, right: Any) -> tuple[Tensor, Tensor]:
     """Two random words for each pair of counters; int32 arithmetic wraps around."""
     keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), _PARITY)]
     left, right = left + keys[0], right + keys[1]
+    # Augmented assignment saves torch a copy; the counters themselves are not touched.
     for k in range(_ROUNDS):
-        left = left + right
+        left += right
         right = ops.bitwise_xor(_rotated(right, _ROTATIONS[k % 8]), left)
         if k % 4 == 3:
             j = k // 4 + 1
-            left = left + keys[j % 3]
-            right = right + (keys[(j + 1) % 3] + j)
+            left += keys[j % 3]
+            right += keys[(j + 1) % 3] + j
     return left, right
 
 

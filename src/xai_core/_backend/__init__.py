@@ -26,8 +26,10 @@ STATE_AS_ARGUMENT = _shim.STATE_AS_ARGUMENT
 activation_and_grad = _shim.activation_and_grad
 devices = _shim.devices
 dry_run = _shim.dry_run
+fused = _shim.fused
 jit = _shim.jit
 no_grad = _shim.no_grad
+segment_sum = _shim.segment_sum
 to_device = _shim.to_device
 to_host = _shim.to_host
 value_and_grad = _shim.value_and_grad
@@ -40,8 +42,10 @@ __all__ = [
     "activation_and_grad",
     "devices",
     "dry_run",
+    "fused",
     "jit",
     "no_grad",
+    "segment_sum",
     "to_device",
     "to_host",
     "value_and_grad",

@@ -18,6 +18,16 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function)
 
 
+def fused(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` on tensors as one kernel; a compiled step is one already."""
+    return function(*arguments)
+
+
+def segment_sum(values: Any, segments: Any, count: int) -> Any:
+    """Sums of the rows of ``values`` with the same number in ``segments``, below ``count``."""
+    return jax.ops.segment_sum(values, segments, num_segments=count)
+
+
 def no_grad() -> contextlib.AbstractContextManager[None]:
     """Record nothing for gradients; JAX never does."""
     return contextlib.nullcontext()

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ EAGER = False
 FIXED_SHAPES = False
 STATE_AS_ARGUMENT = False
 
+# Apple's plug-in for GPUs has no XLA.
+_XLA = platform.system() != "Darwin" or not tf.config.list_physical_devices("GPU")
 _ZERO = tf.UnconnectedGradients.ZERO
 
 
@@ -34,6 +37,22 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
         return traces[key](*arguments)
 
     return call
+
+
+def fused(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` on tensors as one kernel, within a compiled step.
+
+    XLA makes one pass over memory of many small operations, for each number of rows anew. Never
+    for a model, whose compilation takes long.
+    """
+    if not (_XLA and tf.inside_function()):
+        return function(*arguments)
+    return tf.function(functools.partial(function), autograph=False, jit_compile=True)(*arguments)
+
+
+def segment_sum(values: Any, segments: Any, count: int) -> Any:
+    """Sums of the rows of ``values`` with the same number in ``segments``, below ``count``."""
+    return tf.math.unsorted_segment_sum(values, segments, count)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:

@@ -24,6 +24,16 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def fused(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` on tensors; eager operations are not joined."""
+    return function(*arguments)
+
+
+def segment_sum(values: Any, segments: Any, count: int) -> Any:
+    """Sums of the rows of ``values`` with the same number in ``segments``, below ``count``."""
+    return values.new_zeros(count, *values.shape[1:]).index_add_(0, segments, values)
+
+
 def no_grad() -> contextlib.AbstractContextManager[None]:
     """Record nothing for gradients."""
     return torch.no_grad()

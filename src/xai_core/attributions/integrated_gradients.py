@@ -216,7 +216,7 @@ def _path_step(
         lambda x: score(x, kept, own), points, finish=finish, has_aux=True
     )
     return tuple(
-        total + ops.segment_sum(part, start, num_segments=_rows(total))
+        total + _backend.segment_sum(part, start, _rows(total))
         for total, part in zip(totals, found, strict=True)
     )
 

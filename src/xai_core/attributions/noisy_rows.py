@@ -107,7 +107,8 @@ def _batches(group: Group, n_samples: int, size: int) -> Iterator[_Batch]:
         place, weight = sample - sample[0], np.ones(len(row), "float32")
         if _backend.FIXED_SHAPES:
             # One shape for all batches: the most samples that one can hold parts of.
-            numbers = sample[0] + np.arange((size - 2) // count + 2)
+            most = (size - 1 - math.gcd(size, count)) // count + 2
+            numbers = sample[0] + np.arange(most)
             missing = (0, 0 if group.request.model.on_host else size - len(row))
             place, source = (np.pad(x, missing, mode="edge") for x in (place, source))
             weight = np.pad(weight, missing)
