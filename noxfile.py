@@ -19,6 +19,13 @@ ROOT = Path(__file__).parent
 CONSTRAINTS = str(ROOT / ".ci" / "constraints.txt")
 BACKENDS = ("jax", "tensorflow", "torch")
 TENSORFLOW = "tensorflow-cpu" if platform.system() == "Linux" else "tensorflow"
+GPUS = (
+    "from xai_core import _backend; "
+    "print(_backend.NAME, *(d for d in _backend.devices() if 'cpu' not in d.lower()))"
+)
+ON_GPU = ("tests/test_devices.py", "tests/test_agreement.py", "tests/attributions/test_contract.py")
+# Two processes, of which the quicker one takes over what the other has not begun.
+TWO_AT_ONCE = ("-n", "2", "--dist", "worksteal")
 FRAMEWORKS = {"jax": "jax", "tensorflow": TENSORFLOW, "torch": "torch"}
 
 
@@ -66,7 +73,30 @@ def tests(session: nox.Session, backend: str) -> None:
     # Most of the tests' time on JAX is compiling; their numbers need no optimised code.
     faster = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     env = environment(session, backend) | faster
-    session.run("python", "-m", "pytest", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *TWO_AT_ONCE, *session.posargs, env=env)
+
+
+@nox.session(requires=["build"])
+def docs(session: nox.Session) -> None:
+    """Write the manual into docs/; every public name must have its place there."""
+    install_built(session, *group("docs"), *FRAMEWORKS.values(), compiled=False)
+    folder = str(ROOT / "docs")
+    with session.chdir(session.create_tmp()):
+        script = str(ROOT / ".ci" / "docs.py")
+        session.run("python", script, folder, env=environment(session, "jax"))
+
+
+@nox.session(default=False, venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Run the contract on the GPU of the caller's own environment, which holds the package."""
+    found = session.run("python", "-c", GPUS, silent=True, log=False)
+    backend, _, names = str(found).strip().splitlines()[-1].partition(" ")
+    if not names:
+        session.skip(f"{backend} finds no GPU.")
+    session.log(f"{backend} on {names}")
+    # Full precision, or maps could not equal the CPU's.
+    env = {"NVIDIA_TF32_OVERRIDE": "0", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    session.run("python", "-m", "pytest", *ON_GPU, *session.posargs, env=env)
 
 
 @nox.session(requires=["build"])

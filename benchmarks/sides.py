@@ -77,7 +77,8 @@ class Sides:
 
 def of(method: str, work: Work, case: Case) -> Sides:
     """Return both sides of a method for the first images of a case."""
-    native = importlib.import_module(f"native_{keras.backend.backend()}")
+    framework = "torch" if case.kind == "torch" else keras.backend.backend()
+    native = importlib.import_module(f"native_{framework}")
     case = dataclasses.replace(
         case,
         inputs=case.rows(work.images),

@@ -5,6 +5,7 @@ Run it with the package installed, once for each backend, on a quiet machine::
     KERAS_BACKEND=jax python benchmarks/speed.py
     KERAS_BACKEND=tensorflow python benchmarks/speed.py --size large
     KERAS_BACKEND=torch python benchmarks/speed.py --kind torch --methods Saliency,GradCAM
+    KERAS_BACKEND=jax python benchmarks/speed.py --kind bridge --size large
 
 Both sides get the same model object, NumPy images and integer targets, and return NumPy arrays. One
 process, one compute thread, warm; baseline, explainer, baseline in turns. ``ratio`` is explainer
@@ -25,6 +26,9 @@ batches of 8, of 32 for forward calls. A native torch module is compared with a 
 ``channels_last`` memory; the ratio to a baseline in plain NCHW stands beside it. The ratio beside
 IntegratedGradients and SmoothGrad is to a baseline that also computes what the explainer tells:
 f(x), and for the completeness gap f(0), which no node of a Gauss-Legendre rule gives.
+
+A bridge is the torch module explained under jax or tensorflow, beside which torch is installed; its
+baseline is the same module by native torch code in the same process.
 """
 
 from __future__ import annotations
@@ -44,6 +48,9 @@ if TYPE_CHECKING:
     from models import Case
 
 BARS = {"small": 1.15, "large": 1.10}
+BRIDGE_BAR = 1.3
+BRIDGED = ("Saliency", "IntegratedGradients", "SmoothGrad", "Occlusion", "Deletion", "Insertion")
+"""The methods without a layer."""
 ROUNDS = {"small": 9, "large": 5}
 HEADER = (
     f"{'method':20s} {'work':>9s} {'batch':>5s} {'baseline s':>10s} {'ratio':>6s} {'A/A':>6s} "
@@ -62,19 +69,16 @@ def main() -> int:
 
     options = _options(tuple(sides.WORK))
     backend = keras.backend.backend()
-    if options.kind == "torch" and backend != "torch":
-        raise SystemExit(f"`--kind torch` needs KERAS_BACKEND=torch. Received: {backend}.")
-    if options.size == "small":
-        case = models.small(options.kind)
-    else:
-        case = models.large(options.kind, options.data)
+    _check_kind(options, backend)
+    kind = "keras" if options.kind == "keras" else "torch"
+    case = models.small(kind) if options.size == "small" else models.large(kind, options.data)
     # Sixteen steps are too few for MobileNetV2, of which the explainer warns; both sides take them.
     warnings.simplefilter("ignore", xai_core.ExplanationWarning)
     options.rounds = options.rounds or ROUNDS[options.size]
     print(f"{backend}, {options.kind} model, {options.size}, at least {options.rounds} rounds")
     print(HEADER, flush=True)
     missed = False
-    for method in options.methods:
+    for method in options.methods or tuple(sides.WORK):
         work = sides.WORK[method][options.size]
         if options.batch_size is not None:
             work = work._replace(batch_size=options.batch_size)
@@ -96,7 +100,7 @@ def _row(method: str, work: Work, case: Case, options: argparse.Namespace) -> bo
             break
     error = f"{differences['error']:8.1e}" if "error" in differences else "-"
     cosine = f"{differences['cosine']:9.7f}" if "cosine" in differences else "-"
-    bar = BARS[options.size]
+    bar = BRIDGE_BAR if options.kind == "bridge" else BARS[options.size]
     verdict = ("yes" if measured.holds(bar) else "no") if measured.quiet else "noisy"
     print(
         f"{method:20s} {work!s:>9s} {work.batch_size:5d} {measured.seconds:10.4f} "
@@ -106,6 +110,18 @@ def _row(method: str, work: Work, case: Case, options: argparse.Namespace) -> bo
         flush=True,
     )
     return verdict == "no"
+
+
+def _check_kind(options: argparse.Namespace, backend: str) -> None:
+    if (options.kind == "torch") != (backend == "torch") and options.kind != "keras":
+        wanted = "torch" if options.kind == "torch" else "jax or KERAS_BACKEND=tensorflow"
+        raise SystemExit(
+            f"`--kind {options.kind}` needs KERAS_BACKEND={wanted}. Received: {backend}."
+        )
+    if options.kind == "bridge":
+        options.methods = options.methods or ("Saliency",)
+        if layered := sorted(set(options.methods) - set(BRIDGED)):
+            raise SystemExit(f"`--kind bridge` measures {', '.join(BRIDGED)}, not {layered}.")
 
 
 def _remarks(measured: Timing, work: Work) -> str:
@@ -131,8 +147,8 @@ def _options(methods: tuple[str, ...]) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=sorted(BARS), default="small")
-    parser.add_argument("--kind", choices=("keras", "torch"), default="keras")
-    parser.add_argument("--methods", type=chosen, default=methods, help=",".join(methods))
+    parser.add_argument("--kind", choices=("keras", "torch", "bridge"), default="keras")
+    parser.add_argument("--methods", type=chosen, help=",".join(methods))
     data = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=data, help="folder of the large model")
     parser.add_argument("--batch-size", type=int, help="rows per call, by default 64, 8 or 32")

@@ -17,8 +17,19 @@ FRAMEWORKS = frozenset({"jax", "jaxlib", "tensorflow", "torch"})
 LAYER_0 = ("typing", "_checks", "_choice", "_version")
 LAYER_1 = (
     *("_backend", "_progress", "sampling", "estimators", "images"),
-    *("_explanation_fields", "_explanation_text", "_explanation_file", "explanation"),
-    *("_frames", "_inputs", "_loaders", "_baselines", "targets", "operators"),
+    *("citations", "_explanation_fields", "_explanation_text", "_explanation_file"),
+    "explanation",
+    *(
+        "_frames",
+        "_inputs",
+        "_loaders",
+        "_baselines",
+        "_arrays",
+        "_detection",
+        "_columns",
+        "_boxes",
+    ),
+    *("_zones", "targets", "_representations", "operators", "_doubts", "_target_leaves"),
 )
 LAYER_2 = ("layers", "wrappers", "_execution", "_scoring", "_request", "perturbation")
 # Packages of which none imports another.
@@ -150,7 +161,7 @@ def allowed_parts(part: str) -> set[str]:
         if part in layer:
             return {*below, *layer[: layer.index(part) + 1]}
         below += layer
-    return {*below, *LAYER_3, *BESIDE_3} if part in LAYER_4 else {*below, part}
+    return {*below, part, *((*LAYER_3, *BESIDE_3) if part in LAYER_4 else ())}
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

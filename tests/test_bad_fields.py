@@ -6,6 +6,7 @@ import pytest
 import tiny_models
 import xai_core as xai
 from bad_rows import Row, check
+from naming import shown
 from tiny_models import KINDS
 from xai_core.attributions import GradCAM, GradientInput, IntegratedGradients, RandomMap, Saliency
 
@@ -146,7 +147,7 @@ def test_wrong_field(row):
         {"reducer": "median"},
         {"layer": "conv_2"},
     ],
-    ids=str,
+    ids=shown,
 )
 def test_wrong_field_is_refused_before_the_model_runs(fields):
     model, seen = tiny_models.batch_sizes(tiny_models.network("image"))

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 from scipy import ndimage
 
+from naming import shown
 from oracles import assert_same
 from tiny_models import KINDS
 from xai_core._baselines import as_list, check_field, samples
@@ -30,7 +31,7 @@ def one(baseline, leaf, layout=last):
 
 
 @pytest.mark.parametrize("leaf", [TABLE, IMAGES], ids=["table", "image"])
-@pytest.mark.parametrize("value", [0.0, -1, np.float64(0.5), np.int32(2), np.array(3.0)], ids=str)
+@pytest.mark.parametrize("value", [0.0, -1, np.float64(0.5), np.int32(2), np.array(3.0)], ids=shown)
 def test_number(leaf, value):
     assert (one(value, leaf) == value).all()
 
@@ -61,7 +62,7 @@ def test_callable_gets_a_copy_of_all_rows():
     assert not tensors.any()
 
 
-@pytest.mark.parametrize("shape", [(5, 9, 3), (5, 7, 10, 2), (5, 3, 4, 5, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 9, 3), (5, 7, 10, 2), (5, 3, 4, 5, 2)], ids=shown)
 def test_mean_is_per_sample_and_channel(shape):
     leaf = np.random.default_rng(0).normal(size=shape).astype("float32")
     mean = leaf[ROWS].mean(tuple(range(1, len(shape) - 1)), keepdims=True)
@@ -70,7 +71,7 @@ def test_mean_is_per_sample_and_channel(shape):
     assert_same(one("mean", moved, first), np.moveaxis(one("mean", leaf), -1, 1), 1e-6)
 
 
-@pytest.mark.parametrize("shape", [(5, 48, 3), (5, 16, 32, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 48, 3), (5, 16, 32, 2)], ids=shown)
 def test_blur_is_a_gaussian_of_a_sixteenth_of_the_longest_side(shape):
     leaf = np.random.default_rng(0).normal(size=shape).astype("float32")
     sigma = max(shape[1:-1]) / 16
@@ -124,7 +125,7 @@ def test_result_is_no_view_of_the_users_array():
         (np.array([1.0, np.inf]), ValueError, r"finite.*shape \(2,\)"),
         ([[1.0, 2.0], [1.0, [2.0]]], ValueError, "one shape"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_wrong_field(wrong, error, says):
     with pytest.raises(error, match=f"`baseline`.*{says}"):
@@ -145,7 +146,7 @@ def test_wrong_field(wrong, error, says):
         ("mean", "table.*'mean'"),
         ("blur", "table.*'blur'"),
     ],
-    ids=str,
+    ids=shown,
 )
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 def test_wrong_for_these_inputs(wrong, says):
@@ -154,7 +155,7 @@ def test_wrong_for_these_inputs(wrong, says):
         samples(wrong, TABLE, ROWS, last)
 
 
-@pytest.mark.parametrize("returned", ["words", True, None], ids=str)
+@pytest.mark.parametrize("returned", ["words", True, None], ids=shown)
 def test_callable_that_returns_no_numbers_is_refused(returned):
     with pytest.raises((TypeError, ValueError), match=r"`baseline`"):
         samples(lambda x: np.full(x.shape, returned), TABLE, ROWS, last)

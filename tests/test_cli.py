@@ -108,7 +108,7 @@ def test_every_option_of_a_method_is_described(name, capsys, monkeypatch):
 def test_no_option_of_a_method_is_one_of_explain_itself(name):
     """Such a field needs another name: see options.RENAMED."""
     parser = arguments.command_line()
-    needed = ["--model=a", "--images=b", "--preprocess=tf", "--method=c", "--output=d"]
+    needed = ["--model=a", "--images=b", "--method=c", "--output=d"]
     for option in options.option_fields(getattr(attributions, name)):
         _, unknown = parser.parse_known_args(["explain", *needed, option, "1"])
         assert unknown == [option, "1"]
@@ -124,11 +124,17 @@ def test_the_demo_trains_explains_and_draws(tmp_path, capsys, monkeypatch):
     assert xai_core._choice.RULE in out
     for name in attributions.__all__:
         assert f"  {name} " in out
+    assert {path.suffix for path in folder.iterdir()} == {".html", ".png"}
     for path in folder.iterdir():
         assert str(path) in out
-        with Image.open(path) as picture:
-            assert min(picture.size) > 500
-            assert np.asarray(picture.convert("L")).std() > 30
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert min(picture.size) > 500
+                assert np.asarray(picture.convert("L")).std() > 30
+    page = (folder / "xai_core_demo.html").read_text(encoding="utf-8")
+    assert page.count('alt="') == 5 * len(attributions.__all__) + 2
+    for name in (*attributions.__all__, "random 7 x 7", "A zero", "held-out images right"):
+        assert name in page
     scores = out.partition("insertion")[2].splitlines()[1:]
     order = [line.split("  ")[1] for line in scores if line.startswith("  ")]
     maps = [name for name in attributions.__all__ if name != "RandomMap"]

@@ -1,7 +1,9 @@
 """`xai-core explain`, as a user types it, and the images that it reads."""
 
+import inspect
 import json
 import re
+import urllib.error
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from xai_core import Explanation, attributions, metrics
 from xai_core._checks import warn
-from xai_core.cli import arguments, main, pictures
+from xai_core.cli import arguments, loading, main, pictures
 
 NAMES = ["cat", "dog", "crane, bird", "crane, machine"]
 
@@ -64,9 +66,13 @@ def explain(files, tmp_path, capsys):
             "output": tmp_path / "maps",
         }
         typed = [
-            part for name, value in (needed | changes).items() for part in ("--" + name, value)
+            part
+            for name, value in (needed | changes).items()
+            if value is not None
+            for part in ("--" + name, value)
         ]
-        status = main(["explain", "--no-score", *map(str, typed), *map(str, more)])
+        usual = ["explain", "--no-score", "--no-report"]
+        status = main([*usual, *map(str, typed), *map(str, more)])
         return status, *capsys.readouterr()
 
     return run
@@ -137,6 +143,35 @@ def test_explain_judges_the_maps_beside_random_ones(ends, explain, files, tmp_pa
     np.testing.assert_allclose(found["Occlusion"][0], np.mean(scores), atol=6e-4)
     for removed, inserted, difference in found.values():
         assert abs(inserted - removed - difference) < 2e-3
+
+
+def test_explain_writes_a_page_of_all_images(explain, files, tmp_path):
+    status, out, err = explain("--report", "--score", "--class-names", files / "names.json")
+    assert (status, err) == (0, "")
+    path = tmp_path / "maps" / "report_Saliency.html"
+    assert out.splitlines()[-1] == f"Report: {path}"
+    page = path.read_text(encoding="utf-8")
+    assert page.count('alt="Saliency of ') == 3
+    assert page.count('alt="Curves of ') == 2
+    for name in ("a.jpg", "b.png", "c.png"):
+        label = Explanation.load(tmp_path / "maps" / f"{name[0]}_Saliency.npz").label()
+        assert f'alt="Saliency of {name}: {label}"' in page
+    for text in ("Saliency of model.keras", "of 3 images", "preprocessed as &#x27;tf&#x27;."):
+        assert text in page
+    assert "random 7 x 7" in page
+    for path in (tmp_path / "maps").glob("?_Saliency.*"):
+        path.unlink()
+    assert "report_Saliency.html" in refusal(explain("--report")), "A page is not overwritten."
+
+
+def test_the_page_shows_some_of_many_images(explain, monkeypatch, tmp_path):
+    monkeypatch.setattr("xai_core.cli.explain._FILES_AT_ONCE", 2)
+    monkeypatch.setattr("xai_core.cli.explain._REPORTED", 1)
+    assert explain("--report", "--score")[0] == 0
+    page = (tmp_path / "maps" / "report_Saliency.html").read_text(encoding="utf-8")
+    assert page.count('alt="Saliency of ') == 1
+    assert "The first 1 are shown here" in page
+    assert "Means over 3 inputs" in page
 
 
 def test_a_method_can_wrap_another(explain, tmp_path):
@@ -239,6 +274,16 @@ WRONG = {
     "missing image": (["--images", "{files}/photos/d.png"], "photos/d.png"),
     "no image": (["--images", "{files}/photos/notes.txt"], "notes.txt is not an image"),
     "same name twice": (["--images", "{files}/photos", "{files}/photos/b.png"], "'b.png' more"),
+    "unknown network": (["--model", "MobilNetV2"], "Did you mean 'MobileNetV2'"),
+    "network without weights": (
+        ["--model", "mobilenetv2"],
+        "`--weights` must be given for MobileNetV2",
+    ),
+    "missing weights": (
+        ["--model", "MobileNetV2", "--weights", "{files}/none.h5"],
+        "`--weights` must be a file that exists, or imagenet. Received: {files}/none.h5",
+    ),
+    "weights of a file": (["--weights", "imagenet"], "`--weights` must be left out for a .keras"),
     "missing model": (["--model", "{files}/none.keras"], "`--model` must be a .keras file"),
     "no model": (["--model", "{files}/names.json"], "`--model` must be a .keras file"),
     "missing names": (["--class-names", "{files}/none.json"], "none.json"),
@@ -256,7 +301,8 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_mistakes_are_one_clear_line(case, explain, files, tmp_path):
     typed, message = WRONG[case]
-    assert message in refusal(explain(*(part.format(files=files) for part in typed)))
+    says = refusal(explain(*(part.format(files=files) for part in typed)))
+    assert message.format(files=files) in says
     folder = tmp_path / "maps"
     assert not folder.exists() or not list(folder.iterdir())
 
@@ -302,6 +348,89 @@ def test_images_of_all_kinds_become_what_the_model_takes(tmp_path):
     assert upright[:4].max() < 60 < upright[-4:].max(), "The camera's orientation is obeyed."
     Image.fromarray(wide).convert("P").save(tmp_path / "palette.gif")
     assert pictures.read(tmp_path / "palette.gif", (10, 10), 3).shape == (10, 10, 3)
+
+
+def test_a_file_needs_a_word_on_its_preprocessing(explain):
+    says = refusal(explain(preprocess=None))
+    assert "`--preprocess` must be given for a .keras file" in says
+    assert "none, unit, tf, torch, caffe" in says
+
+
+NETWORK = keras.applications.MobileNet
+SMALL = ("--size", "32", "--class-names", "{files}/names.json")
+
+
+@pytest.fixture(scope="module")
+def network(files):
+    """A network of keras.applications, whose weights are written beside it."""
+    made = NETWORK(weights=None, classes=4, input_shape=(32, 32, 3), dropout=0.0)
+    made.save_weights(files / "network.weights.h5")
+    return made
+
+
+@pytest.mark.parametrize("mode", [None, "unit"])
+def test_networks_of_keras_applications_bring_their_preprocessing(
+    mode, explain, network, files, tmp_path
+):
+    weights = files / "network.weights.h5"
+    small = (part.format(files=files) for part in SMALL)
+    status, _, err = explain(
+        *small, "--weights", weights, model="mobileNET", preprocess=mode, method="RandomMap"
+    )
+    assert (status, err) == (0, "")
+    explanation = Explanation.load(tmp_path / "maps" / "a_RandomMap.npz")
+    assert explanation.values.shape == (1, 32, 32, 1)
+    assert explanation.class_names == ("cat", "dog", "crane, bird", "crane, machine")
+    pixels = pictures.read(files / "photos" / "a.jpg", (32, 32), 3)[None].astype("float32")
+    own = keras.applications.mobilenet.preprocess_input(pixels.copy(), data_format="channels_last")
+    given = own if mode is None else pixels / 255
+    outputs = keras.ops.convert_to_numpy(network(given))[0]
+    np.testing.assert_allclose(explanation.scores[0], outputs.max(), rtol=1e-4)
+    told = "keras.applications does for MobileNet" if mode is None else "'unit'"
+    assert explanation.notes[-1] == f"Image a.jpg, preprocessed as {told}."
+
+
+def test_weights_of_another_network_are_refused(explain, network, files, tmp_path):
+    small = [part.format(files=files) for part in SMALL]
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "broken.weights.h5").write_bytes(b"nothing")
+    for name in ("other", "broken"):
+        typed = (*small, "--weights", tmp_path / f"{name}.weights.h5")
+        line = refusal(explain(*typed, model="MobileNet"))
+        assert "`--weights` must hold weights of MobileNet with 4 classes" in line
+
+
+def test_nothing_is_downloaded_unless_asked_for(explain, monkeypatch):
+    asked = []
+
+    def offline(origin, *arguments, **more):
+        asked.append(origin)
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(keras.src.utils.file_utils, "urlretrieve", offline)
+    assert "--weights imagenet, which downloads" in refusal(explain(model="MobileNet"))
+    assert asked == []
+    status, _, line = explain("--weights", "imagenet", model="MobileNet", preprocess=None)
+    assert (status, len(line.splitlines())) == (2, 1)
+    assert "`--weights imagenet` cannot be downloaded" in line
+    assert "no network" in line
+    assert len(asked) == 1
+    assert "mobilenet" in asked[0]
+
+
+def test_every_network_of_keras_applications_is_known():
+    found = loading.applications()
+    assert len(found) > 30
+    assert {"mobilenetv2", "resnet50", "vgg16", "efficientnetb0", "nasnetmobile"} <= found.keys()
+    pixels = np.full((1, 4, 4, 3), 100, np.uint8)
+    for build in found.values():
+        assert "weights" in inspect.signature(build).parameters
+        prepared = loading._own_preprocessing(build)(pixels)
+        assert (prepared.dtype, prepared.shape) == (np.float32, pixels.shape)
+    assert (pixels == 100).all()
+    caffe = loading._own_preprocessing(found["resnet50"])(pixels)
+    np.testing.assert_allclose(caffe[0, 0, 0], [-3.939, -16.779, -23.68], atol=1e-3)
 
 
 @pytest.mark.parametrize("mode", arguments.PREPROCESS)

@@ -10,6 +10,7 @@ from keras import ops
 
 import tiny_models
 from cases import BY_NAME, CASES, TARGETS
+from naming import shown
 from oracles import assert_same, differ
 from tiny_models import BACKEND, KINDS
 from xai_core._inputs import as_structure, checked, chunks, host, padded
@@ -152,7 +153,7 @@ class Thing:
         (np.zeros((1, 2, 1, 1, 1, 1)), ValueError, r"2 to 5 axes.*\(1, 2, 1, 1, 1, 1\)"),
         ((X, X[:2]), ValueError, r"one number of rows.*\(3, 4\), \(2, 4\)"),
     ],
-    ids=lambda value: None if isinstance(value, np.ndarray) else str(value)[:30],
+    ids=lambda value: None if isinstance(value, np.ndarray) else shown(value),
 )
 def test_what_is_no_batch_is_refused(given, error, says):
     refused(given, error, says)

@@ -11,6 +11,7 @@ from keras.src import backend
 
 import tiny_models
 from model_state import host, outputs, traces_left
+from naming import shown
 from oracles import assert_same
 from tiny_models import KINDS
 from xai_core import layers as inside
@@ -137,7 +138,7 @@ def test_unknown_name_offers_near_names_or_the_last_layers(wrong, near):
     assert repr(near) in str(error.value)
 
 
-@pytest.mark.parametrize("wrong", [True, 1.0, None, keras.layers.Dense(2)], ids=repr)
+@pytest.mark.parametrize("wrong", [True, 1.0, None, keras.layers.Dense(2)], ids=shown)
 def test_what_is_no_layer_of_the_model_is_refused(wrong):
     with pytest.raises(ValueError, match=r"`layer` must be a name, a path, an index or a layer"):
         find(tiny_models.model("image"), wrong)

@@ -10,6 +10,7 @@ from keras import ops
 
 import tiny_models
 from cases import TARGETS
+from naming import shown
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 from xai_core.attributions import Occlusion, RandomMap, Saliency
@@ -218,7 +219,7 @@ def test_what_was_explained_before_a_bad_batch_is_kept():
         ([(X, X, X, X)], ValueError, "x, .x, y. or .x, y, weights.*4 items"),
         ([()], ValueError, "x, .x, y. or .x, y, weights.*0 items"),
     ],
-    ids=lambda value: None if isinstance(value, np.ndarray) else str(value)[:30],
+    ids=lambda value: None if isinstance(value, np.ndarray) else shown(value),
 )
 def test_what_is_no_loader(data, error, says):
     with pytest.raises(error, match=f"`data` must .*{says}"):
@@ -300,7 +301,7 @@ if BACKEND == "torch":
         (found,) = own.stream(torch_data.DataLoader(rows, batch_size=5), "labels")
         assert_same(found["series"].values, own(given, TARGETS)["series"].values)
 
-    @pytest.mark.parametrize("data", [loader(X, LABELS), loader(X, LABELS).dataset], ids=str)
+    @pytest.mark.parametrize("data", [loader(X, LABELS), loader(X, LABELS).dataset], ids=shown)
     def test_torch_loader_given_to_a_call_names_stream(data):
         with pytest.raises(TypeError, match=r"`inputs` must be an array.*`stream`"):
             explainer()(data)

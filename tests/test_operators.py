@@ -27,7 +27,18 @@ def host(tensor):
 
 
 def test_tasks_are_strings():
-    assert {task.value for task in xai.Tasks} == {"classification", "regression"}
+    assert {task.value for task in xai.Tasks} == {
+        "classification",
+        "regression",
+        "semantic_segmentation",
+        "object_detection",
+        "object_detection_box_position",
+        "object_detection_box_proba",
+        "object_detection_box_class",
+    }
+    for task in xai.Tasks:
+        assert operators.get(task) is getattr(operators, task.value)
+        assert operators.get(task.value.replace("_", " ").title()) is operators.get(task)
     assert xai.Tasks.CLASSIFICATION == "classification"
     assert xai.Tasks("regression") is xai.Tasks.REGRESSION
 

@@ -190,6 +190,34 @@ def test_labels_of_a_stream_are_its_targets_if_asked_for():
         list(explainer.stream([X], targets="labels"))
 
 
+# --- contrasts ----------------------------------------------------------------------------------
+
+
+def test_contrast_of_two_classes():
+    assert xai.targets.contrast(2, 0, columns=4).tolist() == [[-1, 0, 1, 0]]
+    each = xai.targets.contrast([2, 0], 1, columns=3)
+    assert each.tolist() == [[0, -1, 1], [1, -1, 0]]
+    assert each.dtype == np.float32
+    named = xai.targets.contrast("dog", ["cat", "bird"], class_names=NAMES)
+    assert named.tolist() == [[-1, 1, 0], [0, 1, -1]]
+    explainer = xai.attributions.GradientInput(tiny_models.model("image", "GradientInput"))
+    found = explainer(X, xai.targets.contrast(1, 0, columns=3))
+    assert_same(found.values, explainer(X, 1).values - explainer(X, 0).values)
+    assert found.targets.shape == (5, 3)
+    assert found.label(0).startswith("class 1 - class 0 ")
+
+
+def test_runner_up_is_the_second_class():
+    weights = xai.targets.runner_up(raw())
+    order = np.argsort(raw(), axis=1)
+    assert_same(weights, one_hot(order[:, -1]) - one_hot(order[:, -2]))
+    assert xai.targets.runner_up(ops.convert_to_tensor([[2.0, 2.0, 1.0]])).tolist() == [[1, -1, 0]]
+    explainer = xai.attributions.Saliency(tiny_models.model("image", "Saliency"))
+    found = explainer(X, weights)
+    ranked = np.sort(raw(), axis=1)
+    assert_same(found.scores, ranked[:, -1] - ranked[:, -2])
+
+
 # --- one output column --------------------------------------------------------------------------
 
 

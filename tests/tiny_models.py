@@ -4,6 +4,7 @@ Models that many tests use are made once (`model`), so that they are compiled on
 """
 
 import functools
+import importlib.util
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -14,7 +15,14 @@ from keras import layers, ops
 import oracles
 
 BACKEND = keras.backend.backend()
-FORMS = ("flat", "nested", "subclassed", *(("torch",) if BACKEND == "torch" else ()))
+TORCH = ("torch",) if importlib.util.find_spec("torch") else ()
+NAMED = ("flat", "nested", "subclassed", *(TORCH if BACKEND == "torch" else ()))
+"""The forms of a model whose layers have names."""
+FORMS = (*NAMED, *(("function", *TORCH) if BACKEND != "torch" else ()))
+"""All forms; beside another framework, where torch is there too, a module goes over a bridge."""
+PAIR = "(features, head)"
+AT_MAPS = [*((form, "given") for form in (*FORMS, "pair")), *((form, "found") for form in NAMED)]
+"""The forms of `two_maps`, and whether its layer is given or found."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,41 @@ def closed_form(form, shape, function, parts=()):
     return keras.Sequential([keras.Input(shape), made]) if form == "nested" else made
 
 
+def as_function(model):
+    """A Keras model as a function of the backend's tensors, on JAX also of its parameters."""
+    from xai_core import wrappers
+
+    if BACKEND == "tensorflow":
+        return wrappers.TensorFlowFunction(lambda x: model(x, training=False))
+    values = [variable.value for variable in model.variables]
+    if not values:
+        return wrappers.JaxFunction(lambda x: model(x, training=False))
+    return wrappers.JaxFunction(with_parameters(model, model), values)
+
+
+def with_parameters(model, part):
+    """``f(params, x)``: a part of a Keras model with the values of the model's variables."""
+
+    def call(params, x):
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, params, strict=True))):
+            return part(x, training=False)
+
+    return call
+
+
+def in_forms(make):
+    """``make(form)``, made once; as a function what the flat Keras model is."""
+
+    @functools.cache
+    @functools.wraps(make)
+    def made(form):
+        if form == "function":
+            return as_function(made("flat"))
+        return made("flat") if form == "pair" else make(form)
+
+    return made
+
+
 def torch_closed_form(function, **parts):
     """The same as a torch module: ``function(module, x)`` with ``parts`` as submodules."""
     from torch import nn
@@ -201,7 +244,7 @@ def torch_part(part, *arrays):
     return part
 
 
-@functools.cache
+@in_forms
 def linear(form):
     """T01: f = (2, -3, .5) · x + .7."""
     weight, bias = np.array([2.0, -3.0, 0.5]), np.array([0.7])
@@ -216,7 +259,7 @@ def linear(form):
     return made
 
 
-@functools.cache
+@in_forms
 def quadratic(form):
     """T02: f = x_1² + 2 x_2² + .5 x_3²."""
     weight = np.array([1.0, 2.0, 0.5])
@@ -237,7 +280,7 @@ def squares():
     return closed_form("flat", (100,), lambda x: ops.sum(ops.square(x), axis=1, keepdims=True))
 
 
-@functools.cache
+@in_forms
 def cubic(form):
     """T03: f = x³."""
     if form == "torch":
@@ -245,7 +288,7 @@ def cubic(form):
     return closed_form(form, (1,), lambda x: x * x * x)
 
 
-@functools.cache
+@in_forms
 def product(form):
     """T04: f = x_1 x_2 x_3."""
     if form == "torch":
@@ -253,7 +296,7 @@ def product(form):
     return closed_form(form, (3,), lambda x: x[:, 0:1] * x[:, 1:2] * x[:, 2:3])
 
 
-@functools.cache
+@in_forms
 def two_maps(form):
     """T12: the layer ``maps`` returns the two channels of the input; f = GAP · (1, -1)."""
     weight = np.array([1.0, -1.0])
@@ -270,6 +313,29 @@ def two_maps(form):
     maps.set_weights([np.eye(2)[None, None]])
     dense.set_weights([weight[:, None]])
     return made
+
+
+@functools.cache
+def maps_layer(form):
+    """The layer ``maps`` of `two_maps`: its name, or a pair where layers have no names."""
+    if form in NAMED:
+        return "maps"
+    if form == "torch":
+        module = two_maps(form)
+        return module.maps, torch_closed_form(lambda m, x: m.out(x.mean((2, 3))), out=module.out)
+    flat = two_maps("flat")
+    halves = cut(flat, "maps")
+    if form == "pair":
+        return halves
+    if BACKEND == "tensorflow":
+        return tuple((lambda x, part=part: part(x, training=False)) for part in halves)
+    return tuple(with_parameters(flat, part) for part in halves)
+
+
+def cut(model, name):
+    """The pair (features, head) of a functional or Sequential model, cut behind a layer."""
+    middle = model.get_layer(name).output
+    return keras.Model(model.inputs, middle), keras.Model(middle, model.outputs)
 
 
 # --- models of special structure ----------------------------------------------------------------

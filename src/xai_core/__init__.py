@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         models,
         operators,
         plots,
+        report,
         targets,
         wrappers,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "models",
     "operators",
     "plots",
+    "report",
     "targets",
     "wrap",
     "wrappers",

@@ -14,6 +14,7 @@ import keras
 from xai_core import _backend
 from xai_core.wrappers import identity
 from xai_core.wrappers.base import AbstractModel
+from xai_core.wrappers.split import Split
 
 STEPS_PER_MODEL = 32
 
@@ -92,7 +93,7 @@ class Engine:
 
     def __init__(self, model: AbstractModel) -> None:
         self.model = model
-        self._memory = _memory(model.source)
+        self._memory = _memory(model.anchor)
         self._fingerprint = self._memory.interned(model.fingerprint())
         self._state = model.state() if _backend.STATE_AS_ARGUMENT else []
 
@@ -183,6 +184,10 @@ def _signature(arguments: Any) -> Any:
 
 def keyed(static: dict[str, Any]) -> Any:
     """Static arguments as a hashable key that keeps no object alive."""
-    return tuple(
-        (name, identity.Same(value) if callable(value) else value) for name, value in static.items()
-    )
+    return tuple((name, _weakly(value)) for name, value in static.items())
+
+
+def _weakly(value: Any) -> Any:
+    if isinstance(value, Split):
+        return value.same()
+    return identity.Same(value) if callable(value) else value

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from xai_core import _backend, _baselines, _frames, _inputs, _scoring, operators, targets
+from xai_core import _backend, _baselines, _frames, _inputs, _scoring, _target_leaves, operators
 from xai_core._execution import engine_of
 from xai_core._scoring import Score
+from xai_core._target_leaves import every_column, output_columns
 from xai_core.typing import Array, Operator, Tensor
 from xai_core.wrappers.base import AbstractModel
+
+__all__ = ["Group", "Request", "every_column", "make", "output_columns", "without_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +152,8 @@ def make(
 ) -> Request:
     """Check inputs and targets against the model, before it computes more than one row.
 
-    ``asked`` holds the targets of each explanation that is wanted from the same rows.
+    ``asked`` holds the targets of each explanation that is wanted from the same rows; nothing is
+    scored where it is empty.
     """
     structure = model.arranged(_inputs.as_structure(inputs, model.several_inputs))
     leaves = keras.tree.flatten(structure)
@@ -161,15 +164,13 @@ def make(
         batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
     if _frames.is_frame(inputs):
         batch = replace(batch, columns=tuple(map(str, inputs.columns)))
+    _target_leaves.check_output(operator, output)
     engine = engine_of(model)
     head = _scoring.head(engine, batch, output)
-    if operator in _scoring.BUILT_IN:
-        encoded, skeleton = _built_in_targets(model, operator, head.shape, len(batch), asked), 0
-    else:
-        encoded, skeleton = _custom_targets(model, len(batch), asked)
+    leaves, skeleton = _target_leaves.checked(model, operator, head.shape, len(batch), asked)
     score = Score(model, operator, head, batch, skeleton)
-    request = Request(model, engine, batch, score, encoded)
-    if operator not in _scoring.BUILT_IN:
+    request = Request(model, engine, batch, score, leaves)
+    if asked and operators.name_of(operator).startswith("<"):
         _check_operator(request)
     return request
 
@@ -179,104 +180,6 @@ def without_model(inputs: Any) -> Request:
     structure = _inputs.as_structure(inputs, several=False)
     integers = [False] * len(keras.tree.flatten(structure))
     return Request(None, None, _inputs.checked(structure, integers, "float32"), None, ())
-
-
-def output_columns(shape: tuple[int, ...]) -> int:
-    """Number of columns of an output that is (N,) or (N, K)."""
-    if len(shape) > 2:
-        raise ValueError(
-            "`operator` must say how outputs of more than two axes become one score per row. "
-            f"Received: a built-in operator and outputs of shape {('N', *shape[1:])}. "
-            "Pass a callable (model, inputs, targets) -> (N,)."
-        )
-    return shape[1] if len(shape) == 2 else 1
-
-
-def every_column(operator: Operator, shape: tuple[int, ...]) -> list[int]:
-    """The targets that ``"all"`` stands for."""
-    columns = output_columns(shape)
-    return [0, 1] if columns == 1 and operator is operators.classification else [*range(columns)]
-
-
-def _built_in_targets(
-    model: AbstractModel, operator: Operator, shape: Any, rows: int, asked: Sequence[Any]
-) -> tuple[Array, ...]:
-    columns = output_columns(shape)
-    classification = operator is operators.classification
-    if any(one is None for one in asked):
-        if not classification and columns > 1:
-            raise ValueError(
-                f"`targets` must say which of the {columns} columns is explained in a regression. "
-                "Received: None. Pass an index, or weights of shape (N, K)."
-            )
-        if len(asked) > 1:
-            raise ValueError("`targets` of several explanations must be given. Received: None.")
-        return ()
-    classes = 2 if classification and columns == 1 else columns
-    _check_labels(model, asked)
-    each = [targets.encode(one, rows, columns, model.class_names, classes) for one in asked]
-    if all(one.ndim == 1 for one in each):
-        return (np.stack(each, axis=1),)
-    if any(one.ndim == 1 for one in each) and columns == 1:
-        raise ValueError(
-            "`targets` of a model with one column must all be indices or all weights. "
-            "Received: both."
-        )
-    weights = [np.eye(columns, dtype="float32")[one] if one.ndim == 1 else one for one in each]
-    return (np.stack(weights, axis=1),)
-
-
-def _check_labels(model: AbstractModel, asked: Sequence[Any]) -> None:
-    """Refuse integers where they could mean labels as well as columns."""
-    if model.labels is None:
-        return
-    for one in asked:
-        if _inputs.host(one, "targets").dtype.kind in "iu":
-            raise ValueError(
-                "`targets` must be names of classes where an estimator's classes are integers "
-                f"other than 0 to K - 1, here {list(model.labels)[:10]}. Received: {one!r}. "
-                f"Pass a name such as {(model.class_names or model.labels)[0]!r}."
-            )
-
-
-def _custom_targets(
-    model: AbstractModel, rows: int, asked: Sequence[Any]
-) -> tuple[tuple[Array, ...], Any]:
-    if any(one is None for one in asked) and len(asked) > 1:
-        raise ValueError("`targets` of several explanations must be given. Received: None.")
-    if asked[0] is None:
-        return (), 0
-    flat = [[_custom_leaf(leaf, rows, model) for leaf in _leaves(one)] for one in asked]
-    skeleton = keras.tree.map_structure(lambda _: 0, _as_tree(asked[0]))
-    if len({tuple(leaf.shape for leaf in leaves) for leaves in flat}) > 1:
-        raise ValueError(
-            "`targets` of several explanations must have the same shapes. Received: "
-            f"{[[leaf.shape for leaf in leaves] for leaves in flat]}."
-        )
-    return tuple(np.stack(parts, axis=1) for parts in zip(*flat, strict=True)), skeleton
-
-
-def _as_tree(one: Any) -> Any:
-    return one if isinstance(one, dict | tuple) else 0
-
-
-def _leaves(one: Any) -> list[Any]:
-    return keras.tree.flatten(one) if isinstance(one, dict | tuple) else [one]
-
-
-def _custom_leaf(leaf: Any, rows: int, model: AbstractModel) -> Array:
-    if isinstance(leaf, str):
-        return targets.encode(leaf, rows, 0, model.class_names, len(model.class_names or ()))
-    array = _inputs.host(leaf, "targets")
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"`targets` must be numbers. Received: an array of {array.dtype}.")
-    if array.ndim == 0:
-        array = np.broadcast_to(array, (rows,))
-    if len(array) != rows:
-        raise ValueError(
-            f"`targets` must have one entry per row, {rows}. Received: shape {array.shape}."
-        )
-    return array.astype("float32" if array.dtype.kind == "f" else "int32")
 
 
 def _check_operator(request: Request) -> None:

@@ -14,6 +14,7 @@ from scipy import special
 from xai_core import _backend, operators
 from xai_core._execution import Engine, HostEngine
 from xai_core._inputs import Batch, padded
+from xai_core._representations import Neuron
 from xai_core.typing import Array, Operator, Tensor
 from xai_core.wrappers.base import AbstractModel
 from xai_core.wrappers.identity import Same
@@ -27,7 +28,8 @@ class Head(NamedTuple):
 
     ``shape`` is that of one row's output, batch axis included. ``bypass`` is the index of the
     softmax or sigmoid call that returns its input, ``apply`` a function's name that is added,
-    ``probability`` whether the result is known to be a probability, ``notes`` what was decided.
+    ``probability`` whether the result is known to be a probability, ``notes`` what was decided,
+    ``axis`` that of the classes.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +37,7 @@ class Head(NamedTuple):
     apply: str | None
     probability: bool
     notes: tuple[str, ...] = ()
+    axis: int = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ class Score:
         return (
             self.model.key(),
             Same(select) if callable(select) else select,
-            Same(self.operator),
+            _key_of(self.operator),
             self.head,
             self.batch.key(),
             repr(self.targets),
@@ -133,18 +136,17 @@ class Score:
         else:
             with self.model.final_calls(self.head.bypass):
                 outputs = self.model(inputs)
-        if keras.backend.standardize_dtype(outputs.dtype) in ("float16", "bfloat16"):
-            outputs = ops.cast(outputs, "float32")
+        outputs = _in_full(outputs)
         if self.head.apply is None:
             return outputs
         if self.model.on_host:
             # In the black box's own precision, which not every framework has.
-            return (
-                special.softmax(outputs, axis=-1)
-                if self.head.apply == "softmax"
-                else special.expit(outputs)
-            )
-        return getattr(ops, self.head.apply)(outputs)
+            if self.head.apply == "softmax":
+                return special.softmax(outputs, axis=self.head.axis)
+            return special.expit(outputs)
+        if self.head.apply == "softmax":
+            return ops.softmax(outputs, axis=self.head.axis)
+        return ops.sigmoid(outputs)
 
 
 class _Remembering:
@@ -159,6 +161,43 @@ class _Remembering:
         if self._last is None or self._last[0] is not inputs:
             self._last = (inputs, self._score.outputs(inputs))
         return self._last[1]
+
+    def activation(self, inputs: Any, layer: Any, call: int | None) -> Tensor:
+        """The output of an inner layer for these inputs, at least in float32."""
+        model = self._score.model
+        seen: list[Tensor] = []
+
+        def record(output: Tensor) -> Tensor:
+            seen.append(output)
+            return output
+
+        with model.tap(model.find(layer), record, call):
+            self._score.outputs(inputs)
+        return _in_full(seen[0])
+
+    def channel_axis(self, rank: int) -> int | None:
+        """The axis of channels of a layer's output; None where the model does not tell."""
+        model = self._score.model
+        if rank <= 2 or model.feature_format == "channels_last":
+            return rank - 1
+        return None if rank == 3 and model.data_format is None else 1
+
+
+def _in_full(tensor: Tensor) -> Tensor:
+    """Half precision as float32, other types as they are."""
+    half = keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
+    return ops.cast(tensor, "float32") if half else tensor
+
+
+def _key_of(operator: Operator) -> Any:
+    """What a compiled step knows an operator by: its identity, of a neuron its values."""
+    if not isinstance(operator, Neuron):
+        return Same(operator)
+    layer = operator.layer
+    parts = layer if isinstance(layer, tuple) else (layer,)
+    # Layers are models, which a key must not keep alive.
+    known = tuple(part if isinstance(part, str | int) else Same(part) for part in parts)
+    return Neuron, known, operator.index, operator.call
 
 
 def score_step(score: Score, floats: Any, integers: Any, targets: Any) -> Any:
@@ -176,6 +215,7 @@ class _Ending(NamedTuple):
     row: Array | None
     quantized: bool
     notes: tuple[str, ...]
+    axis: int
 
 
 def device_rows(
@@ -203,9 +243,11 @@ def head(engine: Engine | HostEngine, batch: Batch, output: str) -> Head:
     select = Same(select) if callable(select) else select
     key = ("ending", engine.model.key(), select, batch.key(), shapes)
     ending = engine.remembered(key, lambda: _ending(engine, batch))
+    if ending.row is None and not engine.model.shows_final_calls:
+        ending = engine.remembered((*key, "row"), lambda: _with_row(engine, batch, ending))
     if output == "raw":
         known = ending.kind is not None or _is_distribution(ending)
-        return Head(ending.shape, None, None, known, ending.notes)
+        return Head(ending.shape, None, None, known, ending.notes, ending.axis)
     if ending.kind is None and ending.row is None:
         ending = engine.remembered((*key, "row"), lambda: _with_row(engine, batch, ending))
     kind = "softmax" if ending.kind is None and _is_distribution(ending) else ending.kind
@@ -214,7 +256,8 @@ def head(engine: Engine | HostEngine, batch: Batch, output: str) -> Head:
             engine.remembered((*key, "open"), lambda: _check_calls(engine, batch, ending))
         return _logits(ending, kind)
     _check_activation(ending, kind, output)
-    return Head(ending.shape, None, None if kind == output else output, True, ending.notes)
+    apply = None if kind == output else output
+    return Head(ending.shape, None, apply, True, ending.notes, ending.axis)
 
 
 def _ending(engine: Engine | HostEngine, batch: Batch) -> _Ending:
@@ -239,8 +282,16 @@ def _ending(engine: Engine | HostEngine, batch: Batch) -> _Ending:
     shape: list[int] = []
     outputs = engine.dry_run(run, floats, integers)
     kind, position = seen[-1] if seen else (None, None)
-    row = None if model.shows_final_calls else _backend.to_host(outputs)
-    return _Ending(tuple(shape), kind, position, count, row, model.ends_quantized(), notes)
+    computed = _backend.EAGER or model.on_host
+    row = _backend.to_host(outputs) if computed and not model.shows_final_calls else None
+    quantized, axis = model.ends_quantized(), _class_axis(model, len(shape))
+    return _Ending(tuple(shape), kind, position, count, row, quantized, notes, axis)
+
+
+def _class_axis(model: AbstractModel, rank: int) -> int:
+    """Where the classes of an output stand: behind its positions, unless it is channels first."""
+    layout = model.feature_format if rank > 3 else model.data_format
+    return 1 if rank > 2 and layout == "channels_first" else -1
 
 
 def _called(model: AbstractModel, batch: Batch, inputs: Any) -> Any:
@@ -296,15 +347,15 @@ def _outputs_step(score: Score, floats: Any, integers: Any) -> Tensor:
 
 
 def _is_distribution(ending: _Ending) -> bool:
-    if ending.row is None or ending.row.ndim < 2 or ending.row.shape[-1] < 2:
+    if ending.row is None or ending.row.ndim < 2 or ending.row.shape[ending.axis] < 2:
         return False
     row = ending.row.astype("float64")
-    return bool((row >= 0).all() and np.allclose(row.sum(-1), 1, atol=1e-5))
+    return bool((row >= 0).all() and np.allclose(row.sum(ending.axis), 1, atol=1e-5))
 
 
 def _logits(ending: _Ending, kind: str | None) -> Head:
     if kind is None:
-        return Head(ending.shape, None, None, False, ending.notes)
+        return Head(ending.shape, None, None, False, ending.notes, ending.axis)
     if ending.position is None or ending.quantized:
         reason = "its last layer is quantized" if ending.quantized else "no softmax call ends it"
         raise ValueError(
@@ -312,7 +363,7 @@ def _logits(ending: _Ending, kind: str | None) -> Head:
             f"a model that returns probabilities, but {reason}. "
             'Explain `output="raw"`, or give a model that ends in logits.'
         )
-    return Head(ending.shape, ending.position, None, False, ending.notes)
+    return Head(ending.shape, ending.position, None, False, ending.notes, ending.axis)
 
 
 def _check_activation(ending: _Ending, kind: str | None, output: str) -> None:
@@ -321,7 +372,7 @@ def _check_activation(ending: _Ending, kind: str | None, output: str) -> None:
             f'`output="{output}"` needs a model that returns logits or ends in {output}. '
             f'Received: a model that ends in {kind}. Use output="raw" or output="{kind}".'
         )
-    if output == "softmax" and (len(ending.shape) < 2 or ending.shape[-1] < 2):
+    if output == "softmax" and (len(ending.shape) < 2 or ending.shape[ending.axis] < 2):
         raise ValueError(
             '`output="softmax"` needs at least two output columns. '
             f'Received: outputs of shape {ending.shape}. Use output="sigmoid".'

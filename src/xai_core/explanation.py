@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_core import _checks, _explanation_file, _explanation_text
+from xai_core import _checks, _explanation_file, _explanation_text, citations
 from xai_core._explanation_fields import (
     PER_SAMPLE,
     TUPLES,
@@ -49,8 +49,9 @@ class Explanation:
         Its settings, as JSON values.
     data_format : {"channels_last", "channels_first"}
         Where the channel axis of inputs and values stands.
-    targets : array, shape (N,) or (N, K), optional
-        The explained column of each row (integers), or the weights of the K columns.
+    targets : array, shape (N,), (N, K) or (N, ...), optional
+        The explained column of each row (integers), the weights of the K columns, masks of a
+        segmentation's outputs, reference boxes (N, B, 4 + 1 + K), or embeddings.
     scores : array, shape (N,), optional
         f(x), the explained score.
     base_values : array, shape (N,), optional
@@ -211,6 +212,23 @@ class Explanation:
             parts.append(_explanation_text.short(float(row.scores[0])))
         return " ".join(parts)
 
+    def cite(self) -> citations.Citation:
+        """Return how a paper tells of this result, of a wrapped explainer too.
+
+        Returns
+        -------
+        Citation
+            ``sentence`` tells method, settings, score and versions for the section on methods,
+            ``bibtex`` holds the entries of the papers. ``print`` shows both.
+
+        Examples
+        --------
+        >>> explanation = Explanation([[0.5, 1.0]], "SmoothGrad", config={"n_samples": 50})
+        >>> explanation.cite().sentence
+        'Attributions were computed with SmoothGrad (Smilkov et al., 2017; 50 samples).'
+        """
+        return citations.cited(self)
+
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the result to one ``.npz`` file; a file of that name is replaced.
 
@@ -347,5 +365,5 @@ def _row_index(index: Any, length: int) -> Any:
 
 
 def _name(explanation: Explanation, target: Any) -> str:
-    unit = "output" if explanation.config.get("operator") == "regression" else "class"
-    return _explanation_text.target_name(target, explanation.class_names, unit)
+    operator = explanation.config.get("operator")
+    return _explanation_text.target_name(target, explanation.class_names, operator)

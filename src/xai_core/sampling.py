@@ -80,12 +80,18 @@ def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
     pairs: Any = ops.reshape(ops.arange(start, stop, dtype="int32"), (1, -1))
     counters = pairs + ops.zeros_like(rows), rows + ops.zeros_like(pairs)
     words = _backend.fused(_threefry, ops.convert_to_tensor(key), *counters)
-    left, right = map(_fraction, words)
-    # Half a step more, so that it is never 0.
-    log: Any = ops.log(left + 2.0**-24)
-    radius: Any = ops.sqrt(-2.0 * log)
-    angle = 2 * math.pi * right
-    both: Any = ops.concatenate([radius * ops.cos(angle), radius * ops.sin(angle)], axis=1)
+    # Augmented assignments save torch copies; each changes a tensor of this function's own.
+    radius, angle = map(_fraction, words)
+    radius += 2.0**-24  # half a step, so that it is never 0
+    radius = ops.log(radius)
+    radius *= -2.0
+    radius = ops.sqrt(radius)
+    angle *= 2 * math.pi
+    cosines: Any = ops.cos(angle)
+    sines: Any = ops.sin(angle)
+    cosines *= radius
+    sines *= radius
+    both: Any = ops.concatenate([cosines, sines], axis=1)
     return both[:, :size]
 
 
@@ -93,10 +99,10 @@ def _threefry(key: Any, left: Any, right: Any) -> tuple[Tensor, Tensor]:
     """Two random words for each pair of counters; int32 arithmetic wraps around."""
     keys = [key[0], key[1], ops.bitwise_xor(ops.bitwise_xor(key[0], key[1]), _PARITY)]
     left, right = left + keys[0], right + keys[1]
-    # Augmented assignment saves torch a copy; the counters themselves are not touched.
     for k in range(_ROUNDS):
         left += right
-        right = ops.bitwise_xor(_rotated(right, _ROTATIONS[k % 8]), left)
+        right = _rotated(right, _ROTATIONS[k % 8])
+        right ^= left
         if k % 4 == 3:
             j = k // 4 + 1
             left += keys[j % 3]
@@ -107,13 +113,18 @@ def _threefry(key: Any, left: Any, right: Any) -> tuple[Tensor, Tensor]:
 def _fraction(word: Tensor) -> Any:
     """The upper 23 bits as a number in [0, 1), which float32 holds exactly."""
     bits: Any = ops.cast(_shifted(word, 9), "float32")
-    return bits * 2.0**-23
+    bits *= 2.0**-23
+    return bits
 
 
-def _rotated(x: Tensor, bits: int) -> Tensor:
-    return ops.bitwise_or(ops.left_shift(x, bits), _shifted(x, 32 - bits))
+def _rotated(x: Tensor, bits: int) -> Any:
+    found: Any = ops.left_shift(x, bits)
+    found |= _shifted(x, 32 - bits)
+    return found
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
+def _shifted(x: Tensor, bits: int) -> Any:
     """Shift right; the sign, which an arithmetic shift copies, is masked away."""
-    return ops.bitwise_and(ops.right_shift(x, bits), (1 << (32 - bits)) - 1)
+    found: Any = ops.right_shift(x, bits)
+    found &= (1 << (32 - bits)) - 1
+    return found

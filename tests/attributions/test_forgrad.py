@@ -11,6 +11,7 @@ import oracles
 import tiny_models
 from cases import TARGETS, tripled
 from model_state import host
+from naming import shown
 from oracles import assert_same
 from tiny_models import KINDS
 from xai_core import ExplanationWarning, _backend
@@ -212,7 +213,7 @@ def test_settings_are_those_of_the_explainer():
 
 
 @pytest.mark.parametrize(
-    "other", [{"operator": tripled}, {"output": "softmax"}, {"batch_size": 8}], ids=str
+    "other", [{"operator": tripled}, {"output": "softmax"}, {"batch_size": 8}], ids=shown
 )
 def test_settings_that_differ_from_the_explainers_are_refused(other):
     (name,) = other
@@ -285,7 +286,7 @@ def test_another_radius_compiles_nothing(monkeypatch):
         ({"sigma": True}, TypeError),
         ({"signed": 1}, TypeError),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_wrong_fields_are_refused(wrong, error):
     (name,) = wrong

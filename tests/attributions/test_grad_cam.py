@@ -9,7 +9,7 @@ import oracles
 import tiny_models
 from cases import TARGETS
 from oracles import assert_same
-from tiny_models import FORMS, KINDS
+from tiny_models import AT_MAPS, KINDS, PAIR
 from xai_core.attributions import GradCAM, Saliency
 
 SPATIAL = [kind for kind in KINDS.values() if kind.rank > 2 and kind.name != "shared"]
@@ -27,22 +27,23 @@ def at(model, layer, **fields):
 # --- closed form and oracle ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", ["maps", None])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "layer"), AT_MAPS)
 def test_two_maps_under_a_pooled_linear_head(form, layer):
     x = MAPS.transpose(0, 3, 1, 2) if form == "torch" else MAPS
+    layer = tiny_models.maps_layer(form) if layer == "given" else None
     explanation = GradCAM(tiny_models.two_maps(form), layer=layer)(x)
     np.testing.assert_allclose(explanation.scores, [1.5], rtol=1e-6)
     np.testing.assert_allclose(
         explanation.values.reshape(2, 2), [[0, 0.5], [0.75, 1]], rtol=1e-6, atol=1e-6
     )
-    assert explanation.layer.split("/")[-1] == "maps"
+    assert explanation.layer.split("/")[-1] == (PAIR if isinstance(layer, tuple) else "maps")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_signed_map_keeps_what_speaks_against_the_score(form):
+@pytest.mark.parametrize(("form", "layer"), AT_MAPS)
+def test_signed_map_keeps_what_speaks_against_the_score(form, layer):
     x = MAPS.transpose(0, 3, 1, 2) if form == "torch" else MAPS
-    explanation = GradCAM(tiny_models.two_maps(form), signed=True)(x)
+    layer = tiny_models.maps_layer(form) if layer == "given" else None
+    explanation = GradCAM(tiny_models.two_maps(form), layer=layer, signed=True)(x)
     np.testing.assert_allclose(
         explanation.values.reshape(2, 2), [[-0.75, 0.5], [0.75, 1]], rtol=1e-6, atol=1e-6
     )

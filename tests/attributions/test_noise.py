@@ -11,6 +11,7 @@ from keras import ops
 import oracles
 import tiny_models
 from cases import TARGETS
+from naming import shown
 from noisy import IMAGES, X, explainer, model, smooth
 from oracles import assert_same, differ
 from tiny_models import BACKEND, KINDS
@@ -54,7 +55,7 @@ def test_absolute_noise_broadcasts_against_a_sample(name, shape):
 
 
 @pytest.mark.parametrize("form", [np.float32, list, ops.convert_to_tensor])
-@pytest.mark.parametrize("numbers", [[0.1, 0.2, 0.3, 0.0], [0.3]], ids=str)
+@pytest.mark.parametrize("numbers", [[0.1, 0.2, 0.3, 0.0], [0.3]], ids=shown)
 def test_noise_is_any_array(form, numbers):
     explanation = explainer("table", noise=form(numbers))(X, TARGETS)
     assert_same(explanation.values, smooth("table", X, np.array(numbers)))
@@ -172,7 +173,7 @@ def signatures(of):
 @pytest.mark.parametrize(
     "fields",
     [{"seed": 5}, {"noise": 0.4}, {"n_samples": 40}, {"noise_scale": "range", "noise": 0.1}],
-    ids=str,
+    ids=shown,
 )
 def test_another_setting_compiles_nothing_of_the_model(fields):
     explainer()(IMAGES, TARGETS)

@@ -12,6 +12,7 @@ import tiny_models
 import xai_core as xai
 from cases import TARGETS
 from model_state import outputs
+from naming import shown
 from oracles import assert_same
 from tiny_models import BACKEND, FORMS, KINDS
 from xai_core import _backend
@@ -245,7 +246,7 @@ def ids(*shape, count=4, seed=0):
         ("image", (1, 7, 10, 1)),
         ("volume", (5, 4, 3)),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_groups_shared_by_all_inputs(name, shape):
     x, mask = inputs(name), ids(*shape)
@@ -473,7 +474,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "error", "says"), WRONG, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("fields", "error", "says"), WRONG, ids=shown)
 def test_wrong_field_is_refused_at_construction(fields, error, says):
     with pytest.raises(error, match=says):
         Occlusion(model("image"), **fields)
@@ -499,7 +500,7 @@ AT_THE_CALL = [
 ]
 
 
-@pytest.mark.parametrize(("name", "fields", "says"), AT_THE_CALL, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("name", "fields", "says"), AT_THE_CALL, ids=shown)
 def test_what_does_not_fit_the_input_is_refused_before_the_model_runs(name, fields, says):
     explainer = Occlusion(model(name), **fields)
     with pytest.raises(ValueError, match=says):

@@ -22,7 +22,7 @@ TARGETS = np.array([2, 0, 1, 1, 0])
 SMOOTH = [name for name in KINDS if name not in ("shared", "series_first", "gray")]
 
 
-@functools.cache
+@tiny_models.in_forms
 def additive(form):
     """f = 2 x_1 + 4 x_2 + x_3 + 3 x_4, with a bias of .5 where it is a black box."""
     if form == "torch":

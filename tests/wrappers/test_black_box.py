@@ -117,7 +117,7 @@ if BACKEND != "torch":
     def test_torch_module_is_no_black_box():
         base = type("Module", (), {"__module__": "torch.nn.modules.module"})
         module = type("Net", (base,), {"__module__": "mine", "__call__": lambda self, x: x})()
-        with pytest.raises(TypeError, match=r"torch module.*KERAS_BACKEND=torch"):
+        with pytest.raises(TypeError, match="must be one of"):
             Occlusion(module)
         assert_same(Occlusion(lambda x: module(x))(ROWS, 0).scores, ROWS[:, 0])
 

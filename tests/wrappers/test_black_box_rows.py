@@ -6,6 +6,7 @@ from keras import ops
 from sklearn import ensemble
 
 from black_boxes import ROWS, VALUE, WEIGHTS, X, column, drops, linear, regression
+from naming import shown
 from oracles import assert_same
 from xai_core import wrap
 from xai_core.attributions import Occlusion, RandomMap
@@ -164,7 +165,7 @@ def test_function_that_writes_into_its_rows_changes_nothing_else():
     assert_same(again.scores, 2 * column(ROWS))
 
 
-@pytest.mark.parametrize("as_given", [list, ops.convert_to_tensor, lambda x: x.tolist()], ids=str)
+@pytest.mark.parametrize("as_given", [list, ops.convert_to_tensor, lambda x: x.tolist()], ids=shown)
 def test_lists_and_tensors_reach_the_function_as_arrays(as_given):
     x = ROWS.astype("float32")
 

@@ -9,6 +9,7 @@ import pytest
 import oracles
 import tiny_models
 from model_state import outputs, traces_left
+from naming import shown
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 
@@ -69,7 +70,7 @@ def test_layer_is_found_by_dotted_name_and_object():
         (None, TypeError, "dotted name or a submodule.*None"),
         (nn.Tanh(), ValueError, "submodule of this very model.*Tanh"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_wrong_layer(wrong, error, says):
     with pytest.raises(error, match=f"`layer` must be.*{says}"):

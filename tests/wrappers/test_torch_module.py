@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tiny_models
+from naming import shown
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 
@@ -86,7 +87,7 @@ def test_layers_of_keras_are_no_torch_modules():
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
     [(torch.float64, 1e-6), (torch.float16, 0.02), (torch.bfloat16, 0.1)],
-    ids=str,
+    ids=shown,
 )
 @pytest.mark.parametrize("method", [Saliency, GradientInput, IntegratedGradients])
 def test_inputs_go_to_the_modules_type_and_maps_come_back_float32(dtype, tolerance, method):
@@ -100,7 +101,7 @@ def test_inputs_go_to_the_modules_type_and_maps_come_back_float32(dtype, toleran
     assert {parameter.dtype for parameter in module.parameters()} == {dtype}
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=shown)
 def test_type_of_the_module_at_an_inner_layer(dtype):
     explanation = GradCAM(image().to(dtype), layer="act2", signed=True)(IMAGES, TARGETS)
     expected = GradCAM(tiny_models.model("torch_image"), layer="act2", signed=True)

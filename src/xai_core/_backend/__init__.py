@@ -27,6 +27,7 @@ activation_and_grad = _shim.activation_and_grad
 devices = _shim.devices
 dry_run = _shim.dry_run
 fused = _shim.fused
+host_function = _shim.host_function
 jit = _shim.jit
 no_grad = _shim.no_grad
 segment_sum = _shim.segment_sum
@@ -43,6 +44,7 @@ __all__ = [
     "devices",
     "dry_run",
     "fused",
+    "host_function",
     "jit",
     "no_grad",
     "segment_sum",

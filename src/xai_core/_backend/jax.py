@@ -1,7 +1,9 @@
 """The shim on JAX: everything is traced; weights are arguments, never constants of a trace."""
 
 import contextlib
+import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -11,6 +13,9 @@ import numpy as np
 EAGER = False
 FIXED_SHAPES = True  # a new shape compiles anew, so callers pad the last chunk
 STATE_AS_ARGUMENT = True
+
+_PULLS: ContextVar[int] = ContextVar("pulls", default=1)
+"""How many gradients of one forward pass are asked for."""
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +65,11 @@ def _pulled(scores: Any, pull: Callable[[Any], Any]) -> Any:
     if targets == 1:
         return jax.tree.map(lambda g: g[:, None], pull(jnp.ones_like(scores)))
     columns = jnp.eye(targets, dtype=scores.dtype)
-    each = jax.lax.map(lambda column: pull(jnp.broadcast_to(column, scores.shape)), columns)
+    token = _PULLS.set(targets)
+    try:
+        each = jax.lax.map(lambda column: pull(jnp.broadcast_to(column, scores.shape)), columns)
+    finally:
+        _PULLS.reset(token)
     return jax.tree.map(lambda g: jnp.moveaxis(g, 0, 1), each)
 
 
@@ -120,6 +129,51 @@ def activation_and_grad(
     zero = jnp.zeros(shape.shape, shape.dtype)
     scores, pullback, (aux, activation) = jax.vjp(with_added, zero, has_aux=True)
     return (scores, aux), activation, _pulled(scores, lambda cotangent: pullback(cotangent)[0])
+
+
+def host_function(host: Any, inputs: list[Any], shape: tuple[int, ...]) -> Any:
+    """What ``host.call(*arrays)`` computes on the host, float32 of this shape, with its gradient.
+
+    Where a gradient follows, ``host.start(*arrays)`` also gives a number, with which
+    ``host.pull(pulls, number, cotangent, *arrays)`` gives the gradient for each float input,
+    ``pulls`` times. All are called while compiled steps run, so they may hold a model only weakly.
+    """
+    result, number = jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct((), "int32")
+
+    @jax.custom_vjp
+    def function(*inputs: Any) -> Any:
+        return _on_host(lambda *arrays: [host.call(*arrays)], [result], inputs)[0]
+
+    def forward(*inputs: Any) -> tuple[Any, Any]:
+        found, started = _on_host(host.start, [result, number], inputs)
+        return found, (started, inputs)
+
+    def backward(kept: tuple[Any, tuple[Any, ...]], cotangent: Any) -> tuple[Any, ...]:
+        started, inputs = kept
+        floats, _, with_rest = _split(inputs)
+        like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in floats]
+        pull = functools.partial(host.pull, _PULLS.get())
+        return with_rest(_on_host(pull, like, (started, cotangent, *inputs)))
+
+    function.defvjp(forward, backward)
+    return function(*inputs)
+
+
+def _on_host(call: Callable[..., Any], like: list[Any], inputs: tuple[Any, ...]) -> list[Any]:
+    """The arrays that ``call(*arrays)`` returns while a compiled step runs."""
+    from jax.experimental.buffer_callback import buffer_callback
+
+    def filled(_context: Any, results: list[Any], *buffers: Any) -> None:
+        for result, array in zip(results, call(*map(np.asarray, buffers)), strict=True):
+            np.copyto(np.asarray(result), array)
+
+    # On the CPU `pure_callback` waits for copies that the threads make which such calls block:
+    # as many calls at once as there are cores would wait forever.
+    return jax.lax.platform_dependent(
+        *inputs,
+        cpu=buffer_callback(filled, like, vmap_method="sequential"),
+        default=lambda *x: jax.pure_callback(call, like, *x, vmap_method="sequential"),
+    )
 
 
 def to_device(array: np.ndarray, device: Any = None) -> Any:

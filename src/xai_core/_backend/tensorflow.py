@@ -3,7 +3,8 @@
 import contextlib
 import functools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,19 @@ STATE_AS_ARGUMENT = False
 # Apple's plug-in for GPUs has no XLA.
 _XLA = platform.system() != "Darwin" or not tf.config.list_physical_devices("GPU")
 _ZERO = tf.UnconnectedGradients.ZERO
+
+_RECORDS: ContextVar[bool] = ContextVar("records", default=False)
+"""Whether gradients of what is computed now will be asked for, and then how many."""
+_PULLS: ContextVar[int] = ContextVar("pulls", default=1)
+
+
+@contextlib.contextmanager
+def _within(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,7 +116,8 @@ def value_and_grad(
     floats = [leaf for leaf in tf.nest.flatten(x) if leaf.dtype.is_floating]
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(floats)
-        result = function(x)
+        with _within(_RECORDS, True):
+            result = function(x)
         scores = result[0] if has_aux else result
         columns = _columns(scores)
 
@@ -113,7 +128,8 @@ def value_and_grad(
         )
         return gradients if finish is None else finish(gradients)
 
-    return result, _stacked(scores, [gradient(column) for column in columns])
+    with _within(_PULLS, len(columns)):
+        return result, _stacked(scores, [gradient(column) for column in columns])
 
 
 def activation_and_grad(
@@ -133,13 +149,46 @@ def activation_and_grad(
             output = tf.identity(output)
             tape.watch(output)
             seen.append(output)
+            _RECORDS.set(True)  # `_within` also restores what is changed here
             return output
 
-        with tap(watch):
+        with _within(_RECORDS, False), tap(watch):
             scores, aux = function(x)
         columns = _columns(scores)
-    gradients = [tape.gradient(column, seen[0], unconnected_gradients=_ZERO) for column in columns]
+    with _within(_PULLS, len(columns)):
+        gradients = [tape.gradient(one, seen[0], unconnected_gradients=_ZERO) for one in columns]
     return (scores, aux), seen[0], _stacked(scores, gradients)
+
+
+def host_function(host: Any, inputs: list[Any], shape: tuple[int, ...]) -> Any:
+    """What ``host.call(*arrays)`` computes on the host, float32 of this shape, with its gradient.
+
+    Where a gradient follows, ``host.start(*arrays)`` also gives a number, with which
+    ``host.pull(pulls, number, cotangent, *arrays)`` gives the gradient for each float input,
+    ``pulls`` times. All are called while compiled steps run, so they may hold a model only weakly.
+    """
+
+    @tf.custom_gradient
+    def function(*inputs: Any) -> Any:
+        if _RECORDS.get():
+            result, started = tf.numpy_function(host.start, inputs, [tf.float32, tf.int32])
+        else:
+            result, started = tf.numpy_function(host.call, inputs, tf.float32), tf.constant(-1)
+        result.set_shape(shape)
+        floats = [x for x in inputs if x.dtype.is_floating]
+
+        def backward(cotangent: Any) -> list[Any]:
+            pull = functools.partial(host.pull, _PULLS.get())
+            dtypes = [x.dtype for x in floats]
+            found = tf.numpy_function(pull, [started, cotangent, *inputs], dtypes)
+            for gradient, x in zip(found, floats, strict=True):
+                gradient.set_shape(x.shape)
+            left = iter(found)
+            return [next(left) if x.dtype.is_floating else None for x in inputs]
+
+        return result, backward
+
+    return function(*inputs)
 
 
 def to_device(array: np.ndarray, device: Any = None) -> Any:

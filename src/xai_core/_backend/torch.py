@@ -149,6 +149,33 @@ def activation_and_grad(
         return (scores.detach(), aux), seen[0].detach(), _stacked(scores, each)
 
 
+class _HostFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, host: Any, *inputs: Any) -> Any:
+        ctx.host = host
+        ctx.save_for_backward(*inputs)
+        return torch.from_numpy(host.call(*map(to_host, inputs))).to(inputs[0].device)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        inputs = ctx.saved_tensors
+        arrays = map(to_host, (*cotangents, *inputs))
+        found = iter(ctx.host.pull(1, np.int32(-1), *arrays))
+        each = [torch.from_numpy(next(found)) if x.is_floating_point() else None for x in inputs]
+        pairs = zip(each, inputs, strict=True)
+        return None, *(g if g is None else g.to(x.device) for g, x in pairs)
+
+
+def host_function(host: Any, inputs: list[Any], shape: tuple[int, ...]) -> Any:
+    """What ``host.call(*arrays)`` computes on the host, float32 of this shape, with its gradient.
+
+    ``host.pull(pulls, number, cotangent, *arrays)`` gives the gradient for each float input; the
+    number is here always -1, that of no forward pass which was kept.
+    """
+    del shape
+    return _HostFunction.apply(host, *inputs)
+
+
 def to_device(array: np.ndarray, device: Any = None) -> Any:
     """A tensor of the framework that shares no memory with ``array``."""
     with torch.inference_mode(False):

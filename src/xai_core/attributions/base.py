@@ -94,7 +94,7 @@ class AbstractExplainer(abc.ABC):
     def _operator(self) -> Operator:
         if self._base is not None:
             theirs = self._base._operator
-            if self.operator is not None and operators.get(self.operator) is not theirs:
+            if self.operator is not None and operators.get(self.operator) != theirs:
                 raise ValueError(_differs("operator", self.operator))
             return theirs
         usual = None if self._model is None else self._model.task
@@ -147,8 +147,9 @@ class AbstractExplainer(abc.ABC):
         inputs : array-like, tuple or dict
             (N, W) a table, (N, T, W) series, (N, H, W, C) or (N, C, H, W) images; a tuple or
             dict of arrays for a model with several inputs.
-        targets : int, str, (N,) integers or strings, (N, K) weights, optional
-            The explained output; None is the predicted class.
+        targets : int, str, (N,) integers or strings, (N, K) weights, masks, boxes, optional
+            The explained output; None is the predicted class. Operators say what they take:
+            `operators.semantic_segmentation` masks, `operators.object_detection` boxes.
 
         Returns
         -------
@@ -190,6 +191,11 @@ class AbstractExplainer(abc.ABC):
             raise ValueError('`targets="all"` needs a model, whose outputs it means.')
         if self._model.labels is not None:
             return list(self._model.class_names)
+        if not operators.has_columns(self._operator):
+            raise ValueError(
+                '`targets="all"` needs an operator of the columns of an output (N, K). Received: '
+                f"{operators.name_of(self._operator)}. Pass a list of targets."
+            )
         request = self._request(inputs, [0] if self._is_built_in() else [None])
         return _request.every_column(self._operator, request.score.head.shape)
 

@@ -8,16 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from xai_core import _backend, _checks, images, layers
 from xai_core._request import Group, Request
+from xai_core._scoring import device_rows
 from xai_core.attributions.base import AbstractExplainer
 from xai_core.attributions.running import Maps
 from xai_core.typing import Tensor
 from xai_core.wrappers.base import Output
+from xai_core.wrappers.split import PATH, Split
 
 MapOf = Callable[..., Tensor]
+
+COMPOSED = 1e-3
+"""How far a pair (features, head) may be from its model, relative to the largest output."""
 
 TRIED = 8
 """Candidates for the automatic layer that are tried before the last one is taken as it is."""
@@ -29,8 +35,10 @@ class AbstractCAM(AbstractExplainer):
 
     Parameters
     ----------
-    layer : str, int, layer, optional
-        The layer, by name, path, index or object. By default the last one with a spatial map
+    layer : str, int, layer, (features, head) or None
+        The layer, by name, path, index or object; or two functions with head(features(x)) =
+        f(x), whose middle is meant (of a `JaxFunction` with parameters, both take them first).
+        By default the last one with a spatial map
         that the score depends on; the Explanation tells which.
     call : int, optional
         Which call of a layer that the model calls several times.
@@ -80,7 +88,10 @@ class AbstractCAM(AbstractExplainer):
             self._check_layer(request)
 
     def _check_layer(self, request: Request) -> None:
-        path, _ = self._model.find(self.layer)
+        path, found = self._model.find(self.layer)
+        if isinstance(found, Split):
+            check_split(request, found)
+            return
         outputs = [one for one in _outputs(request) if one.path == path]
         layers.check_calls(path, len(outputs), self.call)
         rank = request.batch.float_leaves()[0].ndim
@@ -95,7 +106,10 @@ class AbstractCAM(AbstractExplainer):
         del reduced
         if self.layer is None:
             return self._at_last(group)
-        return self._at(group, self._model.find(self.layer)[0], self.call)
+        path, found = self._model.find(self.layer)
+        if isinstance(found, Split):
+            return self._mapped(group, (path, found), self.call, path)
+        return self._at(group, path, self.call)
 
     def _at_last(self, group: Group) -> Maps:
         """The map at the last candidate on which the score has a gradient."""
@@ -113,6 +127,19 @@ class AbstractCAM(AbstractExplainer):
         return first
 
     def _at(self, group: Group, path: str, call: int | None) -> Maps:
+        """The map at a layer with a name."""
+        outputs = _outputs(group.request)
+        output = next(one for one in outputs if (one.path, one.call) == (path, call or 0))
+        notes = ()
+        if self.layer is None:
+            notes = (f"The layer {_named(output)} was chosen automatically.",)
+        if output.first_of_several:
+            notes += (f"The first of several tensors that {path} returns is mapped.",)
+        found = group.request.model.find(path)
+        return self._mapped(group, found, call, _named(output))._replace(notes=notes)
+
+    def _mapped(self, group: Group, found: tuple[str, Any], call: int | None, name: str) -> Maps:
+        """The map at what was found: a layer, or the middle of a pair."""
         request = group.request
         shape = request.batch.float_leaves()[0].shape
         outside = request.layout(len(shape))
@@ -121,21 +148,15 @@ class AbstractCAM(AbstractExplainer):
             *group.inputs(),
             group.targets(),
             rows=len(group),
-            path=path,
-            layer=request.model.find(path)[1],
+            path=found[0],
+            layer=found[1],
             call=call,
             map_of=self._map_of(),
             signed=self.signed,
             layouts=(len(shape), request.model.feature_format, outside),
             size=tuple(shape[axis] for axis in images.spatial_axes(len(shape), outside)),
         )
-        output = next(one for one in _outputs(request) if (one.path, one.call) == (path, call or 0))
-        notes = ()
-        if self.layer is None:
-            notes = (f"The layer {_named(output)} was chosen automatically.",)
-        if output.first_of_several:
-            notes += (f"The first of several tensors that {path} returns is mapped.",)
-        return Maps((values,), scores, targets, {}, _named(output), notes, slope)
+        return Maps((values,), scores, targets, {}, name, slope=slope)
 
 
 def candidates(request: Request) -> list[tuple[str, int]]:
@@ -149,6 +170,11 @@ def candidates(request: Request) -> list[tuple[str, int]]:
     outputs = _outputs(request)
     fitting = [one for one in outputs if not one.skipped and _has_map(one, rank, request)]
     if not fitting:
+        if not outputs:
+            raise ValueError(
+                f"`layer` must be a pair (features, head) for {request.model.title}, whose layers "
+                "have no names here. Received: None."
+            )
         seen = ", ".join(f"{one.path} {('N', *one.shape[1:])}" for one in outputs[-6:])
         raise ValueError(
             f"`layer` cannot be chosen, for no layer has a spatial map of {rank} axes. "
@@ -171,6 +197,58 @@ def _outputs(request: Request) -> list[Output]:
 
     shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in request.batch.leaves)
     return request.engine.remembered(("layer outputs", request.score.key(), shapes), run)
+
+
+def check_split(request: Request, halves: Split) -> None:
+    """Raise unless a pair's middle has space, and the pair gives the model's own output."""
+    batch, engine = request.batch, request.engine
+    rank = batch.float_leaves()[0].ndim
+    shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in batch.leaves)
+    key = ("split", halves.same(), request.score.key(), shapes)
+
+    def run() -> tuple[tuple[int, ...], float]:
+        inputs = device_rows(request.model, batch, slice(0, 1))
+        try:
+            middle, whole, found = engine.step(request.score, _split_step, *inputs, halves=halves)
+        except request.model.shape_errors as error:
+            raise ValueError(_composed(f"{type(error).__name__}: {error}")) from error
+        whole, found = _backend.to_host(whole), _backend.to_host(found)
+        if whole.shape != found.shape:
+            raise ValueError(_composed(f"outputs of shape {found.shape} and {whole.shape}"))
+        gap = np.abs(whole - found).max() / max(np.abs(whole).max(), np.finfo("float32").tiny)
+        return tuple(middle.shape), float(gap)
+
+    shape, gap = engine.remembered(key, run)
+    if not gap <= COMPOSED:  # NaN is no small gap
+        raise ValueError(_composed(f"outputs that differ by {gap:.1e} of the largest"))
+    output = Output(PATH, 0, shape, False, False)
+    if not _has_map(output, rank, request):
+        raise ValueError(
+            f"`layer` given as (features, head) must have a spatial map of {rank} axes in the "
+            f"middle. Received: {('N', *shape[1:])}."
+        )
+
+
+def _composed(received: str) -> str:
+    return (
+        "`layer` given as (features, head) must give the model's own output, head(features(x)) = "
+        f"f(x). Received: {received}, on the first row."
+    )
+
+
+def _split_step(score: Any, floats: Any, integers: Any, *, halves: Split) -> Any:
+    """The middle of a pair, the model's output, and the pair's."""
+    seen: list[Tensor] = []
+
+    def record(middle: Tensor) -> Tensor:
+        seen.append(middle)
+        return middle
+
+    inputs = score.batch.pack(floats, integers)
+    whole = score.outputs(inputs)
+    with score.model.tap((PATH, halves), record, None):
+        found = score.outputs(inputs)
+    return seen[0], whole, found
 
 
 def _named(output: Output) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xai_core import _backend, _checks, _scoring, operators
+from xai_core import _backend, _checks, _doubts, _scoring, operators
 from xai_core._progress import progress_bar
 from xai_core._request import Request
 from xai_core.attributions import provenance
@@ -194,9 +194,11 @@ def _check_slope(maps: Maps) -> None:
 
 def _warn(explainer: Any, request: Request, maps: Maps) -> None:
     """Warn at most once per call, of all that may mislead."""
-    doubts = list(maps.doubts)
+    doubts = [*maps.doubts, *_doubts.of_scores(request.score.operator, maps.scores)]
     if chain(explainer)[-1].requires == "gradients":
         doubts += _gradient_doubts(request, maps)
+        if (_rows(explainer, request) == 1).all():
+            doubts += _doubts.of_gradients(request.score.operator, maps.scores)
     if doubts:
         _checks.warn(" ".join(doubts))
 
@@ -209,11 +211,11 @@ def _gradient_doubts(request: Request, maps: Maps) -> list[str]:
             f"The maps of {int(np.any(broken, axis=0).sum())} of {len(maps.scores)} samples hold "
             "NaN or infinity: the score has no finite gradient there."
         )
-    own = request.score.operator not in _scoring.BUILT_IN
-    if own and not any(leaf.any() for leaf in maps.values):
+    operator = request.score.operator
+    if operator not in _scoring.BUILT_IN and not any(leaf.any() for leaf in maps.values):
         doubts.append(
-            f"The maps of all {len(maps.scores)} samples are zero everywhere. Check that "
-            "`operator` uses only differentiable operations of the framework."
+            f"The maps of all {len(maps.scores)} samples are zero everywhere. "
+            + _doubts.advice_on_zero(operator)
         )
     return doubts
 
@@ -250,7 +252,7 @@ def _for_target(request: Request, maps: Maps, shared: dict[str, Any], m: int) ->
     if maps.scores is not None:
         own["scores"] = maps.scores[:, m]
         targets = maps.targets
-        own["targets"] = targets[0][:, m] if len(targets) == 1 and targets[0].ndim <= 3 else None
+        own["targets"] = targets[0][:, m] if len(targets) == 1 else None
     own |= {name: values[:, m] for name, values in maps.facts.items()}
     found = []
     for k, x in enumerate(request.batch.float_leaves()):

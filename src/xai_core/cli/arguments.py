@@ -13,16 +13,18 @@ PREPROCESS = ("none", "unit", "tf", "torch", "caffe")
 _PREPROCESS_HELP = (
     "what the model was trained on: pixels as they are, 0 to 255 (none); 0 to 1 (unit); or as "
     "keras.applications does: -1 to 1 (tf), ImageNet's mean and deviation (torch), BGR less "
-    "ImageNet's mean (caffe)"
+    "ImageNet's mean (caffe). Needed for a .keras file; a network of keras.applications brings its "
+    "own"
 )
 _EXPLAIN = (
     "Explain what a Keras model says of images. Each gets a picture (.png) and an Explanation "
-    "(.npz) in the output folder."
+    "(.npz) in the output folder, and all together a page (.html) to read or to send."
 )
 _METHOD_OPTIONS = (
     "A method's own settings are options too: `xai-core methods NAME` lists them. "
     "Example: xai-core explain --model model.keras --images photos --preprocess tf --method "
-    "IntegratedGradients --steps 100 --output maps"
+    "IntegratedGradients --steps 100 --output maps. With a network of keras.applications: xai-core "
+    "explain --model MobileNetV2 --weights imagenet --images photos --method GradCAM --output maps"
 )
 
 
@@ -39,14 +41,15 @@ def command_line() -> argparse.ArgumentParser:
         allow_abbrev=False,
         help="train a small network and explain it with every method",
         description="Train a small CNN on scikit-learn's digits, explain held-out images with "
-        "every method, and draw a picture. Needs no download and takes less than a minute.",
+        "every method, draw pictures, and write a page with all of it. Needs no download and takes "
+        "about a minute.",
     )
     demo.add_argument(
         "--output",
         type=Path,
         default=Path("xai-core-demo"),
         metavar="DIR",
-        help="folder of the picture, which is replaced (default: %(default)s)",
+        help="folder of the page and the pictures, which are replaced (default: %(default)s)",
     )
     _add_explain(commands)
     methods = commands.add_parser(
@@ -67,20 +70,25 @@ def command_line() -> argparse.ArgumentParser:
 def _add_explain(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "explain",
-        help="explain images with a saved Keras model",
+        help="explain images with a Keras model",
         description=_EXPLAIN,
         epilog=_METHOD_OPTIONS,
         allow_abbrev=False,
     )
     parser.set_defaults(takes_more=True)
     _add_needed(parser)
-    _add_optional(parser)
+    _add_of_model(parser)
+    _add_of_results(parser)
 
 
 def _add_needed(parser: argparse.ArgumentParser) -> None:
     needed = parser.add_argument_group("needed")
     needed.add_argument(
-        "--model", type=Path, required=True, metavar="FILE", help="a .keras file; loaded safely"
+        "--model",
+        required=True,
+        metavar="FILE|NAME",
+        help="a .keras file, loaded safely; or a network of keras.applications, such as "
+        "MobileNetV2, with --weights",
     )
     needed.add_argument(
         "--images",
@@ -90,16 +98,27 @@ def _add_needed(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="image files, or folders of them",
     )
-    needed.add_argument("--preprocess", choices=PREPROCESS, required=True, help=_PREPROCESS_HELP)
     needed.add_argument("--method", required=True, metavar="NAME", help="see `xai-core methods`")
     needed.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder of the results"
     )
 
 
-def _add_optional(parser: argparse.ArgumentParser) -> None:
+def _add_of_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preprocess", choices=PREPROCESS, help=_PREPROCESS_HELP)
     parser.add_argument(
-        "--target", metavar="CLASS", help="class index or name (default: the predicted class)"
+        "--weights",
+        metavar="FILE|imagenet",
+        help="the weights of a network of keras.applications: a file, or `imagenet`, which "
+        "downloads those of Keras; nothing else is ever downloaded",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="height and width (or one number for both), of a model that leaves them open, or "
+        "of a network of keras.applications",
     )
     parser.add_argument(
         "--class-names",
@@ -107,15 +126,14 @@ def _add_optional(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="JSON: a list of names, or {index: name}; synonyms after a comma are left out",
     )
+
+
+def _add_of_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--top", type=int, default=1, metavar="K", help="also print the K largest raw outputs"
+        "--target", metavar="CLASS", help="class index or name (default: the predicted class)"
     )
     parser.add_argument(
-        "--size",
-        type=int,
-        nargs="+",
-        metavar="PIXELS",
-        help="height and width (or one number for both), of a model that leaves them open",
+        "--top", type=int, default=1, metavar="K", help="also print the K largest raw outputs"
     )
     parser.add_argument(
         "--explainer",
@@ -129,5 +147,12 @@ def _add_optional(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="judge the maps by deletion and insertion beside random maps, which costs 156 model "
         "rows per image (default: yes)",
+    )
+    parser.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write report_METHOD.html, a page of the first 24 images that needs no other file "
+        "(default: yes)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite results")

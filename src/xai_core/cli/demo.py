@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import xai_core
-from xai_core import _choice, attributions, datasets, models, plots
+from xai_core import _choice, attributions, datasets, models, plots, report
 from xai_core.cli import judging, options
 from xai_core.explanation import Explanation
 from xai_core.typing import Array
@@ -24,6 +24,10 @@ _SCORED = 40
 _NOISE = 0.4
 _METHODS_PER_PICTURE = 8
 _FILE = "xai_core_demo"
+_INTRODUCTION = (
+    "Why a small convolutional network, trained on scikit-learn's digits, recognises images that "
+    "it has not seen."
+)
 
 
 def run(known: argparse.Namespace) -> int:
@@ -48,7 +52,17 @@ def run(known: argparse.Namespace) -> int:
         "images:"
     )
     results = judging.judged(judging.with_random(explanations, named, images), named, images)
-    judging.print_scores({name: (d.scores, i.scores) for name, (d, i) in results.items()})
+    judging.print_scores(results)
+    path = report.write(
+        known.output / _FILE,
+        shown,
+        images[: len(_SHOWN)],
+        scores=results,
+        title="A small network and its digits",
+        introduction=f"{_INTRODUCTION} It gets {accuracy:.1%} of the held-out images right.",
+        names=[f"A {_NAMES[digit]}" for digit in _SHOWN],
+    )
+    print(f"All on one page: {path.resolve()}")
     return 0
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from xai_core import _request, attributions, images, metrics, operators
 from xai_core.explanation import Explanation
+from xai_core.metrics import MetricResult
 from xai_core.typing import Array
 
 STEPS = 25
@@ -49,8 +50,32 @@ def probability(model: Any, inputs: Array) -> str:
     return "softmax" if _request.output_columns(request.score.head.shape) > 1 else "sigmoid"
 
 
-def print_scores(scores: Mapping[str, Sequence[Array]]) -> None:
+def joined(parts: Sequence[Mapping[str, Sequence[MetricResult]]]) -> dict[str, Any]:
+    """Results of all batches of inputs, from those of each."""
+    if not parts:
+        return {}
+    return {
+        name: tuple(_one(results) for results in zip(*(part[name] for part in parts), strict=True))
+        for name in parts[0]
+    }
+
+
+def _one(results: Sequence[MetricResult]) -> MetricResult:
+    """One result of the inputs of several; of what a report shows."""
+    first = results[0]
+    curves = [one.curves for one in results if one.curves is not None]
+    return MetricResult(
+        first.metric,
+        np.concatenate([one.scores for one in results]),
+        first.higher_is_better,
+        np.concatenate(curves) if curves else None,
+        first.shares,
+    )
+
+
+def print_scores(results: Mapping[str, Sequence[MetricResult]]) -> None:
     """Print means with standard errors, the best first."""
+    scores = {name: [one.scores for one in pair] for name, pair in results.items()}
     rows = [("map", "deletion", "insertion", "difference")]
     order = sorted(scores, key=lambda name: np.mean(scores[name][0] - scores[name][1]))
     for name in order:

@@ -107,7 +107,7 @@ class AbstractModelMetric(abc.ABC):
     ) -> Request:
         """The checked arguments of a call, with the Explanation's settings where none are given.
 
-        Where nothing is ``scored``, any target will do.
+        Where nothing is ``scored``, targets do not count.
         """
         if not isinstance(explanations, Explanation) and not hasattr(explanations, "shape"):
             raise TypeError(
@@ -124,9 +124,8 @@ class AbstractModelMetric(abc.ABC):
             config = explanations.config if modelled else {}
         operator = self._operator_of(config.get("operator"))
         output = self.output or config.get("output") or "raw"
-        if targets is None and not scored and operator is operators.regression:
-            targets = 0
-        return _request.make(self._model, operator, output, inputs, [targets])
+        asked = [targets] if scored else []
+        return _request.make(self._model, operator, output, inputs, asked)
 
     def _explained(self, inputs: Any) -> Array:
         """The one array of the inputs that maps are of, as it was given."""

@@ -119,6 +119,19 @@ def attributions(
     return figure
 
 
+def separate_panels(explanation: Explanation, inputs: Any = None) -> list[Figure]:
+    """Return one Figure per input, without a title: what `attributions` draws side by side."""
+    pictures = None if inputs is None else host_array(inputs)
+    _, found = read_explanations(explanation, pictures)
+    kind, style = _KINDS[explanation.values.ndim], Style(None, None, None, shared=False)
+    figures = []
+    for panel in make_panels(found, pictures, kind.prepare, [""] * len(explanation)):
+        figure, axes = new_axes([""], 1, kind.size(panel), _BAR_WIDTH)
+        kind.draw(axes, [panel], style)
+        figures.append(figure)
+    return figures
+
+
 def _columns(columns: int | None, found: Sequence[Explanation], ax: Any) -> int:
     if columns is not None and (len(found) > 1 or ax is not None):
         raise ValueError(

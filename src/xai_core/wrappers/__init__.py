@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-from typing import Any
+import importlib.util
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
 
 from xai_core import _backend
-from xai_core.wrappers.base import (
-    AbstractModel,
-    checked_data_format,
-    checked_names,
-    checked_select,
-)
+from xai_core.wrappers.base import AbstractModel, checked_options
 from xai_core.wrappers.black_box import BlackBox
 
-__all__ = ["AbstractModel", "BlackBox", "wrap"]
+if TYPE_CHECKING:
+    from xai_core.wrappers.jax_function import JaxFunction as JaxFunction
+    from xai_core.wrappers.tensorflow_function import TensorFlowFunction as TensorFlowFunction
+    from xai_core.wrappers.torch_module import TorchWrapper as TorchWrapper
 
 # Adapters by backend, tried in order; a Keras model on torch is a torch module too.
 _ADAPTERS = {
-    "jax": ("keras_model.KerasModel", "black_box.BlackBox"),
-    "tensorflow": ("keras_model.KerasModel", "black_box.BlackBox"),
-    "torch": ("keras_model.KerasModel", "torch_module.TorchModule", "black_box.BlackBox"),
+    "jax": ("keras_model.KerasModel", "torch_bridge.TorchWrapper", "jax_function.JaxFunction"),
+    "tensorflow": (
+        "keras_model.KerasModel",
+        "torch_bridge.TorchWrapper",
+        "tensorflow_function.TensorFlowFunction",
+    ),
+    "torch": ("keras_model.KerasModel", "torch_module.TorchWrapper"),
 }
+_FRAMEWORKS = {"JaxFunction": "jax", "TensorFlowFunction": "tensorflow", "TorchWrapper": "torch"}
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(_FRAMEWORKS[name]) is not None
+
+
+__all__ = ["AbstractModel", "BlackBox", "wrap", *filter(_installed, _FRAMEWORKS)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FRAMEWORKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _installed(name):
+        raise ImportError(
+            f"`{name}` needs {_FRAMEWORKS[name]}, which is not installed. Install "
+            f"xai-core[{_FRAMEWORKS[name]}]."
+        )
+    own = [*_ADAPTERS[_backend.NAME], *itertools.chain(*_ADAPTERS.values())]
+    globals()[name] = found = _imported(next(path for path in own if path.endswith(f".{name}")))
+    return found
 
 
 def wrap(
@@ -40,9 +65,11 @@ def wrap(
     Parameters
     ----------
     model
-        A built `keras.Model` of any kind, under the torch backend also a `torch.nn.Module` in
-        evaluation mode; as a black box (see `BlackBox`) a fitted scikit-learn classifier or
-        regressor, or any function of arrays; or what `wrap` returned before.
+        A built `keras.Model` of any kind; a `torch.nn.Module` in evaluation mode (see
+        `TorchWrapper`); under TensorFlow a `tf.Module`, `tf.function`, saved model or one of its
+        signatures (see `TensorFlowFunction`); as a black box (see `BlackBox`) a fitted
+        scikit-learn classifier or regressor, or any function of arrays; or what `wrap` returned
+        before. Functions with gradients go into `JaxFunction` or `TensorFlowFunction`.
     data_format : {"channels_last", "channels_first"}, optional
         Layout of the inputs. A Keras model's own layout is found by itself; torch modules take
         channels first, and inputs given as channels last are transposed on the way.
@@ -74,30 +101,30 @@ def wrap(
     >>> wrap(model, class_names=["cat", "dog"]).class_names
     ('cat', 'dog')
     """
-    data_format = checked_data_format(data_format)
-    options = {
-        "select": checked_select(select),
-        "class_names": checked_names("class_names", class_names),
-        "feature_names": checked_names("feature_names", feature_names),
-    }
+    options = checked_options(data_format, select, class_names, feature_names)
     if isinstance(model, AbstractModel):
         given = {name: value for name, value in options.items() if value is not None}
-        if data_format is not None:
-            given["data_format"] = data_format
-        return dataclasses.replace(model, **given) if given else model
+        return model.with_options(**given) if given else model
     options["class_names"] = options["class_names"] or _own_class_names(model)
     for adapter in _adapters():
         if adapter.accepts(model):
-            return adapter.adapt(model, data_format, **options)
+            return adapter.adapt(model, **options)
     raise TypeError(_refusal(model))
 
 
 def _adapters() -> list[Any]:
-    found = []
-    for name in _ADAPTERS[_backend.NAME]:
-        module, adapter = name.split(".")
-        found.append(getattr(importlib.import_module(f"xai_core.wrappers.{module}"), adapter))
-    return found
+    # There can be no torch module where nothing has imported torch, which may be missing.
+    paths = [
+        path
+        for path in _ADAPTERS[_backend.NAME]
+        if not path.startswith("torch") or "torch" in sys.modules
+    ]
+    return [*map(_imported, paths), BlackBox]
+
+
+def _imported(path: str) -> Any:
+    module, name = path.split(".")
+    return getattr(importlib.import_module(f"xai_core.wrappers.{module}"), name)
 
 
 def _own_class_names(model: Any) -> tuple[str, ...] | None:
@@ -112,11 +139,6 @@ def _refusal(model: Any) -> str:
     received = f"Received: {type(model).__module__}.{type(model).__name__}"
     if any(kind.startswith(("keras.src.layers", "keras.src.operations")) for kind in kinds):
         return f"`model` must be a keras.Model. {received}. Put it into keras.Sequential([...])."
-    if "torch.nn.modules.module.Module" in kinds:
-        return (
-            f"`model` must be a Keras model while Keras runs on {_backend.NAME}. {received}, a "
-            "torch module. Set KERAS_BACKEND=torch before Python starts."
-        )
     if any(kind.startswith("tf_keras.") for kind in kinds):
         return f"`model` must be a Keras 3 model. {received}, a Keras 2 model: save and load it."
     if isinstance(model, type):

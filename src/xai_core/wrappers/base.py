@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
+import dataclasses
 import numbers
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, NamedTuple, Self
 
 from keras import ops
 
 from xai_core import _checks
 from xai_core.typing import Tensor
+from xai_core.wrappers import split
 from xai_core.wrappers.identity import Fingerprint
 
 
@@ -51,6 +54,7 @@ class AbstractModel(abc.ABC):
     """
 
     source: Any
+    _: KW_ONLY
     data_format: str | None = None
     select: Any = None
     class_names: tuple[str, ...] | None = None
@@ -66,7 +70,11 @@ class AbstractModel(abc.ABC):
 
     def __call__(self, inputs: Any) -> Tensor:
         """The selected output for a batch, in inference mode."""
-        return self.selected(self.call(inputs))
+        halves = split.active(self.source)
+        if halves is None:
+            return self.selected(self.call(inputs))
+        (features, head), hook = halves
+        return self.selected(self.part(head, hook(self.part(features, inputs, first=True))))
 
     @abc.abstractmethod
     def call(self, inputs: Any) -> Any:
@@ -91,19 +99,56 @@ class AbstractModel(abc.ABC):
     def fingerprint(self) -> Fingerprint:
         """All that a compiled trace of the model depends on, besides its weights' values."""
 
-    @abc.abstractmethod
     def find(self, layer: Any) -> tuple[str, Any]:
-        """The path and the object of the layer that ``layer`` means."""
+        """The path and the object of what ``layer`` means: a layer, or a pair (features, head)."""
+        if isinstance(layer, tuple):
+            halves = split.checked(layer)
+            for part in halves:
+                self.check_part(part)
+            return split.PATH, halves
+        return self.find_layer(layer)
 
-    @abc.abstractmethod
     def tap(
         self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
     ) -> contextlib.AbstractContextManager[Any]:
-        """Within the block, a layer's output is ``hook(output)``."""
+        """Within the block, the output of what was found is ``hook(output)``."""
+        if isinstance(found[1], split.Split):
+            return split.tap(self.source, found[1], hook, call)
+        return self.tap_layer(found, hook, call)
 
-    @abc.abstractmethod
+    def find_layer(self, layer: Any) -> tuple[str, Any]:
+        """The path and the object of a layer."""
+        raise ValueError(
+            f"`layer` must be a pair (features, head) for {self.title}, whose layers have no "
+            f"names here. Received: {layer!r}."
+        )
+
+    def tap_layer(
+        self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, a layer's output is ``hook(output)``."""
+        del hook, call
+        self.find_layer(found[0])
+        return contextlib.nullcontext()
+
+    def check_part(self, part: Any) -> None:
+        """Raise unless a function may be one half of a pair (features, head)."""
+        del part
+
+    def part(self, function: Any, inputs: Any, first: bool = False) -> Any:
+        """One half of a pair, the ``first`` on the model's inputs, in inference mode."""
+        del first
+        return function(inputs)
+
     def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
         """The outputs of all layers in call order while ``run`` calls the model."""
+        del run
+        return []
+
+    @property
+    def anchor(self) -> Any:
+        """The object that lives as long as the model, by which compiled steps are kept."""
+        return self.source
 
     def arranged(self, inputs: Any) -> Any:
         """``inputs`` in the very structure that the model was built with."""
@@ -191,33 +236,50 @@ class AbstractModel(abc.ABC):
 
     def selected(self, output: Any) -> Tensor:
         """The one output that is explained."""
-        if self.select is not None:
-            return _pick(output, self.select)
-        if _is_tensor(output):
-            return output
-        if hasattr(output, "logits") and _is_tensor(output.logits):
-            return output.logits
-        parts = output if isinstance(output, Mapping) else dict(enumerate(_items(output)))
-        if len(parts) == 1:
-            return self.selected(next(iter(parts.values())))
-        raise ValueError(
-            f"`select` must say which of the model's {len(parts)} outputs is explained. "
-            f"Received: None. Pass wrap(model, select=...) with one of "
-            f"{', '.join(map(repr, parts))}."
-        )
+        return chosen(output, self.select)
+
+    def with_options(self, **options: Any) -> Self:
+        """A copy with other checked values of some fields."""
+        made = copy.copy(self)
+        for name, value in options.items():
+            object.__setattr__(made, name, value)
+        return made
 
     def key(self) -> tuple[Any, ...]:
         """What a compiled step depends on besides the model's own structure."""
         return (type(self), self.data_format)
 
 
+def chosen(output: Any, select: Any) -> Tensor:
+    """The one of several outputs that ``select`` names, or the only one."""
+    if select is not None:
+        return _pick(output, select)
+    if _is_tensor(output):
+        return output
+    if hasattr(output, "logits") and _is_tensor(output.logits):
+        return output.logits
+    parts = _parts(output)
+    if len(parts) == 1:
+        return chosen(next(iter(parts.values())), None)
+    raise ValueError(
+        f"`select` must say which of the model's {len(parts)} outputs is explained. "
+        f"Received: None. Pass wrap(model, select=...) with one of "
+        f"{', '.join(map(repr, parts))}."
+    )
+
+
 def _is_tensor(output: Any) -> bool:
     return hasattr(output, "shape") and hasattr(output, "dtype")
 
 
-def _items(output: Any) -> list[Any]:
+def _parts(output: Any) -> Mapping[Any, Any]:
+    """The outputs by key, field or position; fields that are None are no outputs."""
+    if isinstance(output, Mapping):
+        return output
     if isinstance(output, list | tuple):
-        return list(output)
+        return dict(enumerate(output))
+    if dataclasses.is_dataclass(output):
+        return {name: value for name, value in vars(output).items() if value is not None}
     raise TypeError(
         "`model` must return a tensor, or a tuple, list or dict of tensors. "
         f"Received: {type(output).__name__}. Pass wrap(model, select=callable) to pick a tensor."
@@ -280,3 +342,15 @@ def checked_data_format(value: Any) -> str | None:
     if value is None:
         return None
     return _checks.choice("data_format", value, ("channels_last", "channels_first"))
+
+
+def checked_options(
+    data_format: Any = None, select: Any = None, class_names: Any = None, feature_names: Any = None
+) -> dict[str, Any]:
+    """The options of `wrap` by name, checked."""
+    return {
+        "data_format": checked_data_format(data_format),
+        "select": checked_select(select),
+        "class_names": checked_names("class_names", class_names),
+        "feature_names": checked_names("feature_names", feature_names),
+    }

@@ -15,13 +15,7 @@ import numpy as np
 
 from xai_core._inputs import host
 from xai_core.typing import Array, Tensor
-from xai_core.wrappers.base import (
-    AbstractModel,
-    Output,
-    checked_data_format,
-    checked_names,
-    checked_select,
-)
+from xai_core.wrappers.base import AbstractModel, checked_options
 from xai_core.wrappers.identity import Fingerprint
 
 _FOREIGN = ("keras.", "tf_keras.", "torch.", "xai_core.")
@@ -42,8 +36,8 @@ class BlackBox(AbstractModel):
     ----------
     source : callable or estimator
         ``f(inputs)`` gives one output row per input row, (N,) or (N, K), or several such arrays.
-    data_format : {"channels_last", "channels_first"}
-        Layout of images and series.
+    data_format : {"channels_last", "channels_first"}, optional
+        Layout of images and series, channels last by default.
     select : int, str or callable, optional
         Which of several outputs is explained.
     class_names, feature_names : tuple of str, optional
@@ -66,8 +60,6 @@ class BlackBox(AbstractModel):
     array([[ 2., -6.]], dtype=float32)
     """
 
-    data_format: str | None = "channels_last"
-
     title: ClassVar[str] = "a function of arrays or a scikit-learn estimator (a black box)"
     arrays: ClassVar[types.ModuleType] = np
     on_host: ClassVar[bool] = True
@@ -82,13 +74,12 @@ class BlackBox(AbstractModel):
             )
         if estimator:
             _check_estimator(self.source, self._kind)
-        names = checked_names("class_names", self.class_names)
-        checked = {
-            "data_format": checked_data_format(self.data_format) or "channels_last",
-            "select": checked_select(self.select),
-            "class_names": _names_of(self._classes) if names is None else names,
-            "feature_names": checked_names("feature_names", self.feature_names),
-        }
+        checked = checked_options(
+            self.data_format, self.select, self.class_names, self.feature_names
+        )
+        checked["data_format"] = checked["data_format"] or "channels_last"
+        if checked["class_names"] is None:
+            checked["class_names"] = _names_of(self._classes)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -102,9 +93,9 @@ class BlackBox(AbstractModel):
         return predicts and not foreign and not isinstance(model, type)
 
     @classmethod
-    def adapt(cls, model: Any, data_format: str | None, **names: Any) -> BlackBox:
+    def adapt(cls, model: Any, **options: Any) -> BlackBox:
         """The model with these names, or those of an estimator's classes."""
-        return cls(model, data_format, **names)
+        return cls(model, **options)
 
     @cached_property
     def _kind(self) -> str | None:
@@ -169,24 +160,11 @@ class BlackBox(AbstractModel):
         """Nothing is compiled, so that nothing goes stale."""
         return Fingerprint([], frozenset(), [])
 
-    def find(self, layer: Any) -> tuple[str, Any]:
+    def find_layer(self, layer: Any) -> tuple[str, Any]:
         """Refuse: a black box has no layers."""
         raise ValueError(
             f"`layer` must be left out for a black box, which has none. Received: {layer!r}."
         )
-
-    def tap(
-        self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
-    ) -> contextlib.AbstractContextManager[Any]:
-        """Refuse: a black box has no layers."""
-        del hook, call
-        self.find(found)
-        return contextlib.nullcontext()
-
-    def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
-        """Nothing: a black box has no layers."""
-        del run
-        return []
 
     def check(self, inputs: Any) -> None:
         """Nothing: the function itself tells at the first row."""

@@ -24,7 +24,7 @@ class Same:
         parts = (value,)
         if isinstance(value, types.MethodType):
             parts = (value.__self__, value.__func__)
-        self._parts = tuple(_weak(part) for part in parts)
+        self._parts = tuple(map(weakly, parts))
         self._hash = hash(tuple(id(part) for part in parts))
 
     def __hash__(self) -> int:
@@ -37,7 +37,10 @@ class Same:
         return all(mine() is not None and mine() is yours() for mine, yours in pairs)
 
 
-def _weak(part: Any) -> Any:
+def weakly(part: Any) -> Any:
+    """A function that returns ``part`` while it lives, and does not keep it alive."""
+    if isinstance(part, types.MethodType):
+        return weakref.WeakMethod(part)
     try:
         return weakref.ref(part)
     except TypeError:  # numbers, strings, tuples, NumPy's functions: nothing that holds a model
@@ -83,7 +86,7 @@ class Fingerprint:
 
     def let_go(self) -> Fingerprint:
         """Keep the objects no longer alive, but notice when one is gone."""
-        self._alive = [_weak(one) for one in self._live]
+        self._alive = [weakly(one) for one in self._live]
         self._live = []
         return self
 

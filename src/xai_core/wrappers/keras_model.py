@@ -62,7 +62,7 @@ class KerasModel(AbstractModel):
                 "`model` must be built, so that its weights exist. Received: an unbuilt "
                 f"{type(model).__name__}. Call it once on a batch, or call model.build()."
             )
-        return cls(model, data_format or layers.data_format(model), **names)
+        return cls(model, data_format=data_format or layers.data_format(model), **names)
 
     def call(self, inputs: Any) -> Any:
         """All outputs for a batch, in inference mode."""
@@ -88,16 +88,34 @@ class KerasModel(AbstractModel):
         policies = [layer.dtype_policy for layer in every if hasattr(layer, "dtype_policy")]
         return identity.Fingerprint(every, _BOOKKEEPING, [*self.source.variables, *policies])
 
-    def find(self, layer: Any) -> tuple[str, Any]:
+    def find_layer(self, layer: Any) -> tuple[str, Any]:
         """The path and the layer that a name, path, index or layer means."""
         place = layers.find(self.source, layer)
         return place.path, place.layer
 
-    def tap(
+    def tap_layer(
         self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
     ) -> contextlib.AbstractContextManager[Any]:
         """Within the block, a layer's output is ``hook(output)``."""
         return layers.tap(layers.Place(*found), hook, call)
+
+    def check_part(self, part: Any) -> None:
+        """Raise if a half has weights that are not the model's, which would not be followed."""
+        own = {id(variable) for variable in self.source.variables}
+        others = [v for v in getattr(part, "variables", ()) if id(v) not in own]
+        if others:
+            raise ValueError(
+                "`layer` given as (features, head) must hold parts of this very model. Received: "
+                f"{type(part).__name__} with {len(others)} weights of its own. Make them from the "
+                "model's layers, such as keras.Model(model.inputs, layer.output)."
+            )
+
+    def part(self, function: Any, inputs: Any, first: bool = False) -> Any:
+        """One half of a pair: layers and models in inference mode."""
+        del first
+        if isinstance(function, keras.Layer):
+            return function(inputs, training=False)
+        return function(inputs)
 
     def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
         """The outputs of all layers and operations in call order."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import torch
 
 from xai_core import _checks, layers
 from xai_core.typing import Tensor
-from xai_core.wrappers import identity
-from xai_core.wrappers.base import AbstractModel, Output
+from xai_core.wrappers.base import Output
+from xai_core.wrappers.torch_wrapper import AbstractTorchWrapper
 
-_BOOKKEEPING = frozenset(["_parameters", "_buffers", "_modules"])
 _SKIPPED = (
     torch.nn.Identity,
     torch.nn.Flatten,
@@ -34,46 +31,27 @@ _SKIPPED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class TorchModule(AbstractModel):
-    """A `torch.nn.Module` in evaluation mode; layers are named by dotted names."""
+class TorchWrapper(AbstractTorchWrapper):
+    """A torch module under the torch backend; layers are named by dotted names.
 
-    # Torch modules declare no input shapes: their own errors tell at the first row.
-    shape_errors: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
-    title: ClassVar[str] = "a torch.nn.Module in evaluation mode"
+    Parameters
+    ----------
+    module, device, data_format, select, class_names, feature_names
+        See `AbstractTorchWrapper`.
 
-    @classmethod
-    def accepts(cls, model: Any) -> bool:
-        """Whether this is a torch module, and no layer of Keras."""
-        # On torch, Keras's layers are torch modules too.
-        return isinstance(model, torch.nn.Module) and not isinstance(model, keras.Layer)
-
-    @classmethod
-    def adapt(cls, model: torch.nn.Module, data_format: str | None, **names: Any) -> TorchModule:
-        """Check that the module is in evaluation mode."""
-        adapted = cls(model, data_format, **names)
-        adapted.check(None)
-        return adapted
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from xai_core.attributions import Saliency
+    >>> model = TorchWrapper(torch.nn.Linear(4, 2).eval())
+    >>> Saliency(model)(np.ones((3, 4)), targets=0).values.shape
+    (3, 4)
+    """
 
     def call(self, inputs: Any) -> Any:
         """All outputs for a batch: `forward(x)`, `forward(*inputs)` or `forward(**inputs)`."""
-        inputs = keras.tree.map_structure(self._prepared, inputs)
-        if isinstance(inputs, Mapping):
-            return self.source(**inputs)
-        if isinstance(inputs, list | tuple):
-            return self.source(*inputs)
-        return self.source(inputs)
-
-    def _prepared(self, x: Any) -> Any:
-        if self.data_format == "channels_last" and x.ndim > 2:
-            x = x.movedim(-1, 1)
-        # A copy, for modules may work in place; channels_last memory makes convolutions faster.
-        layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
-        return x.clone(memory_format=layout)
-
-    def state(self) -> list[Tensor]:
-        """Nothing: torch steps read the module itself."""
-        return []
+        return self.part(self.source, inputs, first=True)
 
     def with_state(self, state: list[Tensor]) -> contextlib.AbstractContextManager[Any]:
         """Nothing to set but the device."""
@@ -84,12 +62,7 @@ class TorchModule(AbstractModel):
         """Keras puts new tensors on its default device unless told otherwise."""
         return keras.device(str(self.device))
 
-    def fingerprint(self) -> identity.Fingerprint:
-        """Every plain attribute, parameter and buffer of every submodule."""
-        tensors = [*self.source.parameters(), *self.source.buffers()]
-        return identity.Fingerprint(self.source.modules(), _BOOKKEEPING, tensors)
-
-    def find(self, layer: Any) -> tuple[str, Any]:
+    def find_layer(self, layer: Any) -> tuple[str, Any]:
         """The dotted name and the submodule that ``layer`` means."""
         # A module under several names goes by the first of them.
         named = self.source.named_modules(remove_duplicate=False)
@@ -102,7 +75,7 @@ class TorchModule(AbstractModel):
                 f"`layer` must be a submodule of this very model. Received: {layer!r}."
             )
         if isinstance(layer, str) and layer in modules:
-            return self.find(modules[layer])
+            return self.find_layer(modules[layer])
         if not isinstance(layer, str):
             raise TypeError(
                 f"`layer` must be a dotted name or a submodule of the model. Received: {layer!r}."
@@ -114,7 +87,7 @@ class TorchModule(AbstractModel):
         )
 
     @contextlib.contextmanager
-    def tap(
+    def tap_layer(
         self, found: tuple[str, Any], hook: Callable[[Tensor], Tensor], call: int | None
     ) -> Iterator[None]:
         """Within the block, a submodule's output is ``hook(output)``, in this thread only."""
@@ -170,23 +143,6 @@ class TorchModule(AbstractModel):
             run()
         return seen
 
-    def check(self, inputs: Any) -> None:
-        """Raise unless the module is in evaluation mode; torch modules declare no shapes."""
-        del inputs
-        named = self.source.named_modules()
-        training = [name or "the module" for name, module in named if module.training]
-        if training:
-            raise ValueError(
-                "`model` must be in evaluation mode. Received: "
-                f"{len(training)} submodules in training mode, among them {training[0]!r}. "
-                "Call `module.eval()` first."
-            )
-
-    def _first_parameter(self) -> Any:
-        tensors = itertools.chain(self.source.parameters(), self.source.buffers())
-        floats = (tensor for tensor in tensors if tensor.is_floating_point())
-        return next(floats, torch.empty(0))
-
     @property
     def dtype(self) -> str:
         """The float type of the first parameter."""
@@ -196,8 +152,3 @@ class TorchModule(AbstractModel):
     def device(self) -> Any:
         """The device of the first parameter."""
         return self._first_parameter().device
-
-    @property
-    def feature_format(self) -> str:
-        """Feature maps inside a module are channels first, whatever the inputs' layout."""
-        return "channels_first"
