@@ -26,6 +26,13 @@ GPUS = (
 ON_GPU = ("tests/test_devices.py", "tests/test_agreement.py", "tests/attributions/test_contract.py")
 # Two processes, of which the quicker one takes over what the other has not begun.
 TWO_AT_ONCE = ("-n", "2", "--dist", "worksteal")
+BRIDGED = ("jax", "tensorflow")
+BRIDGE_TESTS = (
+    *("tests/wrappers", "tests/attributions", "tests/metrics/test_deletion.py"),
+    *("tests/test_bad_models.py", "-k", "torch or bad_models"),
+)
+# Most of the tests' time on JAX is compiling; their numbers need no optimised code.
+FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 FRAMEWORKS = {"jax": "jax", "tensorflow": TENSORFLOW, "torch": "torch"}
 
 
@@ -70,9 +77,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on the built wheel, beside this framework and no other."""
     install_built(session, *group("test"), FRAMEWORKS[backend])
-    # Most of the tests' time on JAX is compiling; their numbers need no optimised code.
-    faster = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    env = environment(session, backend) | faster
+    env = environment(session, backend) | FASTER
     session.run("python", "-m", "pytest", *TWO_AT_ONCE, *session.posargs, env=env)
 
 
@@ -97,6 +102,16 @@ def gpu(session: nox.Session) -> None:
     # Full precision, or maps could not equal the CPU's.
     env = {"NVIDIA_TF32_OVERRIDE": "0", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
     session.run("python", "-m", "pytest", *ON_GPU, *session.posargs, env=env)
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("backend", BRIDGED, ids=BRIDGED)
+def bridge(session: nox.Session, backend: str) -> None:
+    """Run the tests of torch modules beside another framework, for which torch is there too."""
+    install_built(session, *group("test"), FRAMEWORKS[backend], FRAMEWORKS["torch"])
+    env = environment(session, backend) | FASTER
+    tests = (*TWO_AT_ONCE, *BRIDGE_TESTS, *session.posargs)
+    session.run("python", "-m", "pytest", *tests, env=env)
 
 
 @nox.session(requires=["build"])

@@ -17,8 +17,7 @@ images = data.test_inputs[data.test_labels == 3][:4]
 explainer = xai.attributions.IntegratedGradients(network)
 
 # %% A target is a class, or a weight for every class; the score is the weighted sum of the outputs
-three, eight = np.eye(10)[[3, 8]]
-contrast = np.tile(three - eight, (len(images), 1))
+contrast = xai.targets.contrast(3, 8, columns=10)  # 1 for the three, -1 for the eight
 rather = explainer(images, contrast)
 print(rather)
 

@@ -71,8 +71,7 @@ maps = {
     "all boxes": occlusion(test, boxes),
 }
 
-# %% How much of each map lies in its box?
-rows = np.arange(32)
+rows = np.arange(32)  # how much of each map lies in its box?
 across, down = [(rows >= best[:, [k]]) & (rows < best[:, [k + 2]]) for k in (0, 1)]
 mask = down[:, :, None, None] & across[:, None, :, None]
 for name, found in maps.items():

@@ -20,7 +20,7 @@ def model(name="image"):
 
 def explainer(name="image", cls=SmoothGrad, base=None, **fields):
     """Few samples of absolute noise, no channel reduced."""
-    own = {"reducer": None} if KINDS[name].rank == 4 else {}
+    own = {"reducer": None} if KINDS[name].rank > 3 else {}
     base = model(name) if base is None else base
     return cls(base, **{"n_samples": 4, "noise_scale": "absolute", **own, **fields})
 
@@ -34,7 +34,7 @@ def smooth(name, x, noise, targets=TARGETS, **settings):
     return maps.mean(0)
 
 
-NAMES = ("table", "image", *(name for name in KINDS if name.startswith("torch")))
+NAMES = ("table", "image", "volume", *(name for name in KINDS if name.startswith("torch")))
 """Kinds that every statistic is compared with the oracle on."""
 
 

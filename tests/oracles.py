@@ -11,9 +11,16 @@ from pathlib import Path
 import numpy as np
 
 GOLDEN = Path(__file__).with_name("golden.npz")
-SHAPES = {"table": (4,), "series": (9, 3), "image": (7, 10, 2), "gray": (7, 10, 1)}
+SHAPES = {
+    "table": (4,),
+    "series": (9, 3),
+    "image": (7, 10, 2),
+    "gray": (7, 10, 1),
+    "volume": (2, 5, 4, 2),
+}
 CLASSES = 3
 SEED = 2794
+STREAMS = {"volume": 75}
 """With these weights the predicted class is not the same for all inputs, of any kind."""
 
 
@@ -23,7 +30,7 @@ SEED = 2794
 @functools.cache
 def weights(kind):
     """The weights of a tiny network as {layer name: (kernel, bias)}, in float32 exactly."""
-    generator = np.random.default_rng([SEED, list(SHAPES).index(kind)])
+    generator = np.random.default_rng([SEED, STREAMS.get(kind, list(SHAPES).index(kind))])
 
     def layer(*shape):
         scale = 1.5 / np.sqrt(np.prod(shape[:-1]))
@@ -34,7 +41,7 @@ def weights(kind):
     channels = SHAPES[kind][-1]
     if kind == "table":
         return {"hidden": layer(channels, 5), "logits": layer(5, CLASSES)}
-    window = (3,) if kind == "series" else (3, 3)
+    window = (3,) * (len(SHAPES[kind]) - 1)
     return {
         "conv1": layer(*window, channels, 4),
         "conv2": layer(*window, 4, 6),
@@ -61,7 +68,7 @@ def softmax(z):
 
 
 def convolve(x, kernel, bias):
-    """A stride 1 convolution with zero padding "same", over one or two spatial axes."""
+    """A stride 1 convolution with zero padding "same", over the spatial axes."""
     spatial = kernel.shape[:-2]
     padded = np.pad(x, [(0, 0), *[(size // 2, size // 2) for size in spatial], (0, 0)])
     out = bias
@@ -225,8 +232,8 @@ REDUCERS = {
 
 
 def reduce(values, reducer):
-    """Reduce the channels of images (the last axis); tables and series stay as they are."""
-    return REDUCERS[reducer](values) if values.ndim == 4 else values
+    """Reduce the channels of images and volumes (the last axis); others stay as they are."""
+    return REDUCERS[reducer](values) if values.ndim > 3 else values
 
 
 def assert_same(actual, expected, tolerance=1e-5):
@@ -402,13 +409,14 @@ def ablation(scores, x, mask, baseline=0.0):
 
 # --- golden values ------------------------------------------------------------------------------
 
+STORED = ("table", "series", "image", "gray")
 GOLDEN_TARGETS = np.array([2, 0, 1, 1, 0])
 
 
 def golden():
     """{name: array} of small reference results: the numbers every backend is held to."""
     out = {}
-    for kind in SHAPES:
+    for kind in STORED:
         x, targets = inputs(kind), GOLDEN_TARGETS
         scores = score(kind, targets)
         grad = gradient(scores, x)

@@ -11,7 +11,7 @@ from xai_core import attributions
 
 KINDS_OF = {
     twin: [kind for kind in KINDS.values() if kind.twin == twin and kind.name != "shared"]
-    for twin in oracles.SHAPES
+    for twin in oracles.STORED
 }
 
 
@@ -33,7 +33,7 @@ def explainer(model, name):
 
 NAMES = [
     (twin, name)
-    for twin in oracles.SHAPES
+    for twin in oracles.STORED
     for name in (
         "Saliency",
         "GradientInput",

@@ -119,6 +119,7 @@ def test_neuron_of_a_layer_object_and_of_one_call_of_several():
     model = tiny_models.model("table", "neuron")
     found = signed(model, neuron(model.get_layer("hidden"), 3))(X)
     assert_same(found.values, signed(model, neuron("hidden", 3))(X).values)
+    assert found.config["operator"] == "<neuron(hidden, 3)>"
     shared = tiny_models.model("shared", "neuron")
     maps = [
         signed(shared, neuron("shared", (2, 4, 0), call=call))(IMAGES).values for call in (0, 1)

@@ -55,12 +55,14 @@ KINDS = {
         Kind("gray", "gray"),
         Kind("channels_first", "image", channels_first=True),
         Kind("series_first", "series", channels_first=True),
+        Kind("volume", "volume"),
         Kind("shared", "image"),
     )
 }
 if BACKEND == "torch":
     KINDS["torch_table"] = Kind("torch_table", "table", native=True)
-    KINDS["torch_image"] = Kind("torch_image", "image", channels_first=True, native=True)
+    for twin in ("image", "volume"):
+        KINDS[f"torch_{twin}"] = Kind(f"torch_{twin}", twin, channels_first=True, native=True)
 
 
 @functools.cache
@@ -98,6 +100,7 @@ def network(twin, channels_first=False, extra=(), activation=None, trunk="softpl
         conv, pool, mean = {
             2: (layers.Conv1D, layers.AveragePooling1D, layers.GlobalAveragePooling1D),
             3: (layers.Conv2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D),
+            4: (layers.Conv3D, layers.AveragePooling3D, layers.GlobalAveragePooling3D),
         }[len(shape)]
         stack = [
             conv(4, 3, padding="same", activation=trunk, name="conv1", **kwargs),
@@ -129,7 +132,7 @@ def constant(twin):
 
 
 def torch_twin(twin):
-    """The native torch module with the same numbers; images are channels first."""
+    """The native torch module with the same numbers; images and volumes are channels first."""
     import torch
     from torch import nn
 
@@ -137,21 +140,26 @@ def torch_twin(twin):
     if twin == "table":
         parts = [("hidden", nn.Linear(shape[0], 5)), ("act", nn.Tanh())]
     else:
+        conv, pool, mean = {
+            3: (nn.Conv2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+            4: (nn.Conv3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d),
+        }[len(shape)]
         parts = [
-            ("conv1", nn.Conv2d(shape[-1], 4, 3, padding=1)),
+            ("conv1", conv(shape[-1], 4, 3, padding=1)),
             ("act1", nn.Softplus()),
-            ("pool", nn.AvgPool2d(2)),
-            ("conv2", nn.Conv2d(4, 6, 3, padding=1)),
+            ("pool", pool(2)),
+            ("conv2", conv(4, 6, 3, padding=1)),
             ("act2", nn.Tanh()),
-            ("gap", nn.AdaptiveAvgPool2d(1)),
+            ("gap", mean(1)),
             ("flat", nn.Flatten()),
         ]
     last = nn.Linear(*oracles.weights(twin)["logits"][0].shape)
     made = nn.Sequential(OrderedDict([*parts, ("logits", last)]))
     with torch.no_grad():
         for name, (kernel, bias) in oracles.weights(twin).items():
-            order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
+            rank = kernel.ndim
             part = made.get_submodule(name)
+            order = (rank - 1, rank - 2, *range(rank - 2))
             part.weight.copy_(torch.tensor(kernel.transpose(order).copy()))
             part.bias.copy_(torch.tensor(bias))
     return made.eval()

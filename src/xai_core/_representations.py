@@ -34,6 +34,19 @@ class Neuron:
         averaged = tuple(range(1, len(picked.shape)))
         return ops.mean(picked, axis=averaged) if averaged else picked
 
+    def described(self) -> str:
+        """How it was made, with layers by their names."""
+
+        def named(layer: Any) -> str:
+            if isinstance(layer, str | int):
+                return repr(layer)
+            if isinstance(layer, tuple):
+                return f"({', '.join(map(named, layer))})"
+            own = getattr(layer, "name", None) or getattr(layer, "__qualname__", None)
+            return str(own or type(layer).__name__)
+
+        return f"neuron({named(self.layer)}, {self.index})"
+
     def _place(self, model: Any, shape: tuple[int, ...]) -> tuple[int | None, ...]:
         """The index along each axis but the first, None where activations are averaged."""
         if isinstance(self.index, tuple):

@@ -299,7 +299,7 @@ def _called(model: AbstractModel, batch: Batch, inputs: Any) -> Any:
         return model.call(inputs)
     except model.shape_errors as error:
         raise ValueError(
-            "`inputs` must be what the model takes. Received: shapes "
+            f"{model.arguments} must be what the model takes. Received: shapes "
             f"{', '.join(str(leaf.shape) for leaf in batch.leaves)}, for which one row of the "
             f"model raised {type(error).__name__}: {error}"
         ) from error

@@ -168,7 +168,7 @@ def name_of(operator: Operator) -> str:
         if operator is known:
             return name
     if isinstance(operator, Neuron):
-        return f"<neuron({operator.layer!r}, {operator.index})>"
+        return f"<{operator.described()}>"
     return f"<{getattr(operator, '__qualname__', type(operator).__name__)}>"
 
 

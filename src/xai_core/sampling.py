@@ -81,11 +81,11 @@ def normal(key: Tensor, samples: Tensor, size: int, first: int = 0) -> Tensor:
     counters = pairs + ops.zeros_like(rows), rows + ops.zeros_like(pairs)
     words = _backend.fused(_threefry, ops.convert_to_tensor(key), *counters)
     # Augmented assignments save torch copies; each changes a tensor of this function's own.
-    radius, angle = map(_fraction, words)
-    radius += 2.0**-24  # half a step, so that it is never 0
-    radius = ops.log(radius)
-    radius *= -2.0
-    radius = ops.sqrt(radius)
+    uniform, angle = (_fraction(word) for word in words)
+    uniform += 2.0**-24  # half a step, so that it is never 0
+    log: Any = ops.log(uniform)
+    log *= -2.0
+    radius: Any = ops.sqrt(log)
     angle *= 2 * math.pi
     cosines: Any = ops.cos(angle)
     sines: Any = ops.sin(angle)

@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -22,7 +23,7 @@ pytest.importorskip("torch", reason=f"torch is missing beside {BACKEND}: there i
 import torch
 from torch import nn
 
-from bridged import X, Module, native_cam, native_gradient, seeded, twin, twin_halves
+from bridged import Module, X, native_cam, native_gradient, seeded, twin, twin_halves
 from xai_core import wrap
 from xai_core.attributions import (
     FORGrad,
@@ -115,7 +116,9 @@ def test_every_class_from_one_call():
     explainer = Saliency(twin(), absolute=False, reducer=None)
     for k, explanation in enumerate(explainer.explain_each(X, "all")):
         assert_same(explanation.values, native_gradient(twin(), X, k)[1])
-    for target, explanation in zip((2, TARGETS), explainer.explain_each(X, [2, TARGETS]), strict=True):
+    for target, explanation in zip(
+        (2, TARGETS), explainer.explain_each(X, [2, TARGETS]), strict=True
+    ):
         assert_same(explanation.values, native_gradient(twin(), X, target)[1])
 
 
@@ -128,7 +131,14 @@ def test_no_slope_where_the_output_does_not_depend_on_the_input():
 
 # --- every method -------------------------------------------------------------------------------
 
-METHODS = ("Saliency", "GradientInput", "IntegratedGradients", "SmoothGrad", "SquareGrad", "VarGrad")
+METHODS = (
+    "Saliency",
+    "GradientInput",
+    "IntegratedGradients",
+    "SmoothGrad",
+    "SquareGrad",
+    "VarGrad",
+)
 METHODS = (*METHODS, "FORGrad", "Occlusion", "RandomMap")
 
 
@@ -345,7 +355,9 @@ def test_the_module_computes_in_its_own_precision(dtype, tolerance):
     assert set(seen) == {dtype}
     halves = module[:5], module[5:]
     cam = GradCAM(module, layer=halves, signed=True)(X, TARGETS)
-    assert_same(cam.values, GradCAM(twin(), layer=twin_halves(), signed=True)(X, TARGETS).values, 0.1)
+    assert_same(
+        cam.values, GradCAM(twin(), layer=twin_halves(), signed=True)(X, TARGETS).values, 0.1
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "uint8"])
@@ -358,3 +370,36 @@ def test_module_without_parameters():
     module = Module(lambda m, x: x * x)
     x = KINDS["table"].inputs()
     assert_same(explained(module, x, 1).values, 2 * x * np.eye(4)[1])
+
+
+# --- models of other makes ----------------------------------------------------------------------
+
+
+def test_volumes():
+    kind, module = KINDS["volume"], tiny_models.torch_twin("volume")
+    x, scores = kind.inputs(), oracles.score("volume", TARGETS)
+    wrapped = wrap(module, data_format="channels_last")
+    values = Saliency(wrapped, absolute=False, reducer=None)(x, TARGETS).values
+    assert_same(values, oracles.gradient(scores, x))
+    values = GradCAM(wrapped, layer=(module[:5], module[5:]))(x, TARGETS).values
+    assert_same(values, oracles.grad_cam_of("volume", x, TARGETS))
+    assert_same(
+        GradCAM(module, layer=(module[:5], module[5:]))(first(x), TARGETS).values, first(values)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:DeprecationWarning")
+def test_traced_modules():
+    traced = torch.jit.trace(twin(), torch.tensor(X))
+    assert_same(explained(traced).values, native_gradient(twin(), X, TARGETS)[1])
+
+
+def test_names_of_the_classes_in_a_configuration():
+    module = Module(lambda m, x: x * x)
+    module.config = SimpleNamespace(id2label={0: "cat", 1: "dog", 2: "owl", 3: "ox"})
+    x = KINDS["table"].inputs()
+    for model in (module, TorchWrapper(module)):
+        explanation = Saliency(model, absolute=False)(x, "dog")
+        assert_same(explanation.values, 2 * x * np.eye(4)[1])
+        assert explanation.class_names == ("cat", "dog", "owl", "ox")
+    assert TorchWrapper(module, class_names=["a", "b", "c", "d"]).class_names[0] == "a"

@@ -15,7 +15,7 @@ from xai_core._request import Group, Request
 from xai_core.attributions import running
 from xai_core.attributions.running import Maps
 from xai_core.typing import Operator
-from xai_core.wrappers import wrap
+from xai_core.wrappers import advice_on_gradients, wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,5 +274,5 @@ def _refusal(method: str, model: Any) -> str:
     usable = [name for name, cls in every.items() if cls.requires == "predictions"]
     return (
         f"`model` must have gradients for {method}. Received: {model.described()}, a black box. "
-        f"Methods for black boxes: {', '.join(usable)}."
+        f"Methods for black boxes: {', '.join(usable)}.{advice_on_gradients()}"
     )

@@ -108,7 +108,8 @@ class AbstractCAM(AbstractExplainer):
             return self._at_last(group)
         path, found = self._model.find(self.layer)
         if isinstance(found, Split):
-            return self._mapped(group, (path, found), self.call, path)
+            notes = check_split(group.request, found)
+            return self._mapped(group, (path, found), self.call, path)._replace(notes=notes)
         return self._at(group, path, self.call)
 
     def _at_last(self, group: Group) -> Maps:
@@ -199,26 +200,29 @@ def _outputs(request: Request) -> list[Output]:
     return request.engine.remembered(("layer outputs", request.score.key(), shapes), run)
 
 
-def check_split(request: Request, halves: Split) -> None:
-    """Raise unless a pair's middle has space, and the pair gives the model's own output."""
+def check_split(request: Request, halves: Split) -> tuple[str, ...]:
+    """Raise unless a pair's middle has space, and the pair gives the model's own output.
+
+    Returns what is to be noted.
+    """
     batch, engine = request.batch, request.engine
     rank = batch.float_leaves()[0].ndim
     shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in batch.leaves)
     key = ("split", halves.same(), request.score.key(), shapes)
 
-    def run() -> tuple[tuple[int, ...], float]:
+    def run() -> tuple[tuple[int, ...], float, bool]:
         inputs = device_rows(request.model, batch, slice(0, 1))
         try:
-            middle, whole, found = engine.step(request.score, _split_step, *inputs, halves=halves)
+            step = engine.step(request.score, _split_step, *inputs, halves=halves)
         except request.model.shape_errors as error:
             raise ValueError(_composed(f"{type(error).__name__}: {error}")) from error
-        whole, found = _backend.to_host(whole), _backend.to_host(found)
+        middle, whole, found, several = map(_backend.to_host, step)
         if whole.shape != found.shape:
             raise ValueError(_composed(f"outputs of shape {found.shape} and {whole.shape}"))
         gap = np.abs(whole - found).max() / max(np.abs(whole).max(), np.finfo("float32").tiny)
-        return tuple(middle.shape), float(gap)
+        return tuple(middle.shape), float(gap), bool(several)
 
-    shape, gap = engine.remembered(key, run)
+    shape, gap, several = engine.remembered(key, run)
     if not gap <= COMPOSED:  # NaN is no small gap
         raise ValueError(_composed(f"outputs that differ by {gap:.1e} of the largest"))
     output = Output(PATH, 0, shape, False, False)
@@ -227,6 +231,7 @@ def check_split(request: Request, halves: Split) -> None:
             f"`layer` given as (features, head) must have a spatial map of {rank} axes in the "
             f"middle. Received: {('N', *shape[1:])}."
         )
+    return ("The first of several tensors that the features return is mapped.",) * several
 
 
 def _composed(received: str) -> str:
@@ -237,7 +242,7 @@ def _composed(received: str) -> str:
 
 
 def _split_step(score: Any, floats: Any, integers: Any, *, halves: Split) -> Any:
-    """The middle of a pair, the model's output, and the pair's."""
+    """The middle of a pair, the model's output, the pair's, and if there are several middles."""
     seen: list[Tensor] = []
 
     def record(middle: Tensor) -> Tensor:
@@ -248,7 +253,8 @@ def _split_step(score: Any, floats: Any, integers: Any, *, halves: Split) -> Any
     whole = score.outputs(inputs)
     with score.model.tap((PATH, halves), record, None):
         found = score.outputs(inputs)
-    return seen[0], whole, found
+    middle = score.model.part(halves.features, inputs, first=True)
+    return seen[0], whole, found, ops.convert_to_tensor(isinstance(middle, list | tuple))
 
 
 def _named(output: Output) -> str:

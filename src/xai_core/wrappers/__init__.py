@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from xai_core import _backend
-from xai_core.wrappers.base import AbstractModel, checked_options
+from xai_core.wrappers.base import AbstractModel, checked_options, own_class_names
 from xai_core.wrappers.black_box import BlackBox
 
 if TYPE_CHECKING:
@@ -105,11 +105,17 @@ def wrap(
     if isinstance(model, AbstractModel):
         given = {name: value for name, value in options.items() if value is not None}
         return model.with_options(**given) if given else model
-    options["class_names"] = options["class_names"] or _own_class_names(model)
+    options["class_names"] = options["class_names"] or own_class_names(model)
     for adapter in _adapters():
         if adapter.accepts(model):
             return adapter.adapt(model, **options)
     raise TypeError(_refusal(model))
+
+
+def advice_on_gradients() -> str:
+    """What to do with a function of tensors, as a sentence; nothing where no adapter takes one."""
+    names = [path.split(".")[1] for path in _ADAPTERS[_backend.NAME] if path.endswith("Function")]
+    return "".join(f" A function of {_backend.NAME}'s tensors has them as {n}(f)." for n in names)
 
 
 def _adapters() -> list[Any]:
@@ -125,13 +131,6 @@ def _adapters() -> list[Any]:
 def _imported(path: str) -> Any:
     module, name = path.split(".")
     return getattr(importlib.import_module(f"xai_core.wrappers.{module}"), name)
-
-
-def _own_class_names(model: Any) -> tuple[str, ...] | None:
-    labels = getattr(getattr(model, "config", None), "id2label", None)
-    return (
-        tuple(str(labels[k]) for k in sorted(labels, key=int)) if isinstance(labels, dict) else None
-    )
 
 
 def _refusal(model: Any) -> str:

@@ -184,6 +184,11 @@ class AbstractModel(abc.ABC):
         return type(self.source).__name__
 
     @property
+    def arguments(self) -> str:
+        """What the model is called with, for messages."""
+        return "`inputs`"
+
+    @property
     def task(self) -> str:
         """The operator of a call that names none."""
         return "classification"
@@ -354,3 +359,11 @@ def checked_options(
         "class_names": checked_names("class_names", class_names),
         "feature_names": checked_names("feature_names", feature_names),
     }
+
+
+def own_class_names(model: Any) -> tuple[str, ...] | None:
+    """The names that a configuration beside the model holds, as those of language models do."""
+    labels = getattr(getattr(model, "config", None), "id2label", None)
+    return (
+        tuple(str(labels[k]) for k in sorted(labels, key=int)) if isinstance(labels, dict) else None
+    )

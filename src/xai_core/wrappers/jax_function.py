@@ -108,13 +108,23 @@ class JaxFunction(AbstractFunction):
         return Fingerprint([], frozenset(), [getattr(self.source, "__func__", self.source)])
 
     def key(self) -> tuple[Any, ...]:
-        """The structure of the parameters, and their leaves that are no values."""
+        """The structure and shapes of the parameters, and their leaves that are no values."""
         leaves, tree = jax.tree.flatten(self.params)
-        constants = tuple(Same(leaf) for leaf in leaves if not _is_value(leaf))
-        return (*super().key(), tree, constants)
+        known = tuple(_shape(leaf) if _is_value(leaf) else Same(leaf) for leaf in leaves)
+        return (*super().key(), tree, known)
+
+    @property
+    def arguments(self) -> str:
+        """What the function is called with."""
+        return super().arguments if self.params is None else "`inputs` and `params`"
 
 
 def _is_value(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") or (
-        isinstance(leaf, numbers.Number) and not isinstance(leaf, bool)
-    )
+    """Whether this may be an argument of a compiled step; types have a dtype, too."""
+    if isinstance(leaf, numbers.Number):
+        return not isinstance(leaf, bool)
+    return hasattr(leaf, "dtype") and not isinstance(leaf, type)
+
+
+def _shape(leaf: Any) -> tuple[tuple[int, ...], str]:
+    return tuple(getattr(leaf, "shape", ())), str(getattr(leaf, "dtype", type(leaf)))

@@ -28,7 +28,8 @@ class TensorFlowFunction(AbstractFunction):
     source : callable
         A function, a `tf.function`, a `tf.Module` that can be called, a signature of a saved
         model, or what `tf.saved_model.load` returns, then called itself or by its signature
-        ``serving_default``. Inputs are given as f(x); signatures take them by name.
+        ``serving_default``. Inputs are given as f(x), to a signature of several as ``f(*x)``, or
+        as a dict where it takes them by name.
     data_format : {"channels_last", "channels_first"}, optional
         Layout of images, series and feature maps, channels last by default.
     select : int, str or callable, optional
@@ -87,13 +88,19 @@ class TensorFlowFunction(AbstractFunction):
         del first
         if not callable(function):
             function = function.signatures[_SIGNATURE]
-        names = _names(function)
+        positions, names = _signature(function)
+        several = isinstance(inputs, list | tuple)
         if not names:
-            return function(inputs)
+            return function(*inputs) if several and len(inputs) == positions else function(inputs)
         if isinstance(inputs, Mapping):
             return function(**inputs)
-        each = inputs if isinstance(inputs, list | tuple) else [inputs]
-        return function(**dict(zip(names, each, strict=True)))
+        if several or len(names) > 1:
+            # Their order is lost when a model is saved.
+            raise ValueError(
+                f"`inputs` must be a dict of {', '.join(map(repr, sorted(names)))}, which the "
+                f"signature takes by name. Received: {type(inputs).__name__}."
+            )
+        return function(**{names[0]: inputs})
 
     def state(self) -> list[Tensor]:
         """Nothing: compiled steps read the variables themselves."""
@@ -113,7 +120,8 @@ class TensorFlowFunction(AbstractFunction):
         return Fingerprint(modules, _BOOKKEEPING, [function, *variables])
 
 
-def _names(function: Any) -> list[str]:
-    """The inputs that a signature takes by name only."""
-    positional, named = getattr(function, "structured_input_signature", None) or ((), {})
-    return [] if positional else list(named)
+def _signature(function: Any) -> tuple[int, list[str]]:
+    """How many inputs a function says that it takes by position, else those by name only."""
+    specs = getattr(function, "input_signature", None) or ()
+    positional, named = getattr(function, "structured_input_signature", None) or (specs, {})
+    return len(positional), [] if positional else list(named)

@@ -8,7 +8,7 @@ import threading
 import types
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -76,8 +76,9 @@ class TorchWrapper(AbstractTorchWrapper):
             np.zeros((1, *x.shape[1:]), keras.backend.standardize_dtype(x.dtype)) for x in leaves
         ]
         output = host.output(host.tensors(one))
-        shape = (leaves[0].shape[0], *pick(output).shape[1:])
-        found = _backend.host_function(host, leaves, shape)
+        row = tuple(_rows_of(pick(output), 1).shape[1:])
+        host = replace(host, row=row)
+        found = _backend.host_function(host, leaves, (leaves[0].shape[0], *row))
         return types.SimpleNamespace(logits=found) if pick.is_logits(output) else found
 
     def check_part(self, part: Any) -> None:
@@ -96,6 +97,11 @@ class TorchWrapper(AbstractTorchWrapper):
             f"runs on {_backend.NAME}. Received: {layer!r}. With KERAS_BACKEND=torch its dotted "
             "name does."
         )
+
+    def key(self) -> tuple[Any, ...]:
+        """Also the precision and the place of the module, which may change in place."""
+        like = self._first_parameter()
+        return (*super().key(), str(like.dtype), str(like.device))
 
     def with_state(self, state: list[Tensor]) -> contextlib.AbstractContextManager[Any]:
         """Nothing to set."""
@@ -176,6 +182,7 @@ class _Host:
     pick: _Pick
     device: Any
     dtype: Any
+    row: tuple[int, ...] | None = None
     graphs: _Graphs = field(default_factory=_Graphs)
 
     def tensors(self, arrays: Any) -> list[Any]:
@@ -196,15 +203,25 @@ class _Host:
         with torch.inference_mode(False), torch.set_grad_enabled(graph):
             return called(self.function(), inputs, self.data_format)
 
+    def _picked(self, tensors: list[Any], graph: bool = False) -> Any:
+        """The selected output, of the shape that the compiled step was told."""
+        found = _rows_of(self.pick(self.output(tensors, graph)), len(tensors[0]))
+        if tuple(found.shape[1:]) != self.row:
+            raise ValueError(
+                f"`model` must always return rows of one shape, {self.row}. "
+                f"Received: {tuple(found.shape[1:])}."
+            )
+        return found
+
     def call(self, *arrays: Any) -> Array:
         """The selected output."""
-        return _array(self.pick(self.output(self.tensors(arrays))))
+        return _array(self._picked(self.tensors(arrays)))
 
     def _recorded(self, arrays: Any) -> tuple[list[Any], Any]:
         """The float inputs, and the selected output with the graph behind it."""
         tensors = self.tensors(arrays)
         floats = [x.requires_grad_(True) for x in tensors if x.is_floating_point()]
-        return floats, self.pick(self.output(tensors, graph=True))
+        return floats, self._picked(tensors, graph=True)
 
     def start(self, *arrays: Any) -> tuple[Array, Any]:
         """The selected output, and the number of the forward pass, which is kept for `pull`."""
@@ -223,6 +240,19 @@ class _Host:
             )
         pairs = zip(gradients, floats, strict=True)
         return [_array(torch.zeros_like(x) if g is None else g) for g, x in pairs]
+
+
+def _rows_of(output: Any, rows: int) -> Any:
+    if not isinstance(output, torch.Tensor):
+        raise TypeError(
+            f"`model` must return a tensor of torch. Received: {type(output).__name__}."
+        )
+    if tuple(output.shape[:1]) != (rows,):
+        raise ValueError(
+            f"`model` must return one row for each row of its inputs, {rows}. "
+            f"Received: shape {tuple(output.shape)}."
+        )
+    return output
 
 
 def _array(tensor: Any) -> Array:

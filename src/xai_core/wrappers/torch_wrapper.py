@@ -12,7 +12,7 @@ import torch
 
 from xai_core.typing import Tensor
 from xai_core.wrappers import identity
-from xai_core.wrappers.base import AbstractModel, checked_options
+from xai_core.wrappers.base import AbstractModel, checked_options, own_class_names
 
 _BOOKKEEPING = frozenset(["_parameters", "_buffers", "_modules"])
 
@@ -33,7 +33,8 @@ class AbstractTorchWrapper(AbstractModel):
     select : int, str or callable, optional
         Which of several outputs is explained.
     class_names, feature_names : tuple of str, optional
-        Names of the output's columns and of the inputs' features.
+        Names of the output's columns and of the inputs' features; the columns' are also found in
+        the module's ``config.id2label``.
 
     Raises
     ------
@@ -64,6 +65,7 @@ class AbstractTorchWrapper(AbstractModel):
                 "`module` must be a torch.nn.Module, and no layer of Keras. "
                 f"Received: {type(module).__module__}.{type(module).__name__}."
             )
+        class_names = own_class_names(module) if class_names is None else class_names
         options = checked_options(data_format, select, class_names, feature_names)
         for name, value in {"source": module, "wanted": _checked(device), **options}.items():
             object.__setattr__(self, name, value)
