@@ -1,4 +1,4 @@
-"""Where the numbers are: next to nothing is copied between batches, and a GPU gives the CPU's maps."""
+"""Where the numbers are: no batch is copied to the host, and a GPU gives the maps of the CPU."""
 
 import keras
 import numpy as np

@@ -1,5 +1,6 @@
 """Native torch modules: training mode, type, device, layout, inputs, and what they keep."""
 
+import pickle
 from collections import OrderedDict
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from torch import nn
 
 from xai_core import wrap
 from xai_core.attributions import GradCAM, GradientInput, IntegratedGradients, RandomMap, Saliency
+from xai_core.wrappers import TorchWrapper
 
 TABLE = KINDS["torch_table"].inputs(3)
 IMAGES = KINDS["torch_image"].inputs(3)
@@ -283,3 +285,32 @@ def test_input_that_requires_a_gradient_gets_none():
     x = torch.tensor(TABLE, requires_grad=True)
     assert_same(Saliency(table())(x, 0).values, Saliency(table())(TABLE, 0).values, 0)
     assert x.grad is None
+
+
+# --- wrapped by name ----------------------------------------------------------------------------
+
+
+def test_a_wrapped_module_is_explained_as_the_module():
+    module = tiny_models.model("torch_image")
+    expected = Saliency(module)(IMAGES, TARGETS)
+    for device in (None, "cpu", "cpu:0", torch.device("cpu")):
+        assert_same(Saliency(TorchWrapper(module, device))(IMAGES, TARGETS).values, expected.values)
+    behind = TorchWrapper(module, data_format="channels_last", class_names=["a", "b", "c"])
+    explanation = Saliency(behind)(moved(IMAGES), ["c", "a", "b"])
+    assert_same(explanation.values, moved(expected.values))
+    assert type(wrap(module)) is TorchWrapper
+
+
+def test_names_of_the_classes_in_a_configuration():
+    module = Module(lambda module, x: x * x)
+    module.config = SimpleNamespace(id2label={0: "cat", 1: "dog", 2: "owl", 3: "ox"})
+    for model in (module, TorchWrapper(module), wrap(TorchWrapper(module))):
+        values = Saliency(model, absolute=False)(TABLE, "dog").values
+        assert_same(values, 2 * TABLE * np.eye(4)[1])
+    assert TorchWrapper(module, class_names=list("abcd")).class_names == ("a", "b", "c", "d")
+
+
+def test_wrapped_modules_are_pickled():
+    explainer = Saliency(TorchWrapper(tiny_models.fresh("torch_table")))
+    copied = pickle.loads(pickle.dumps(explainer))
+    assert_same(copied(TABLE, 1).values, explainer(TABLE, 1).values)

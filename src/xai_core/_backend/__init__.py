@@ -20,6 +20,16 @@ else:
         "for example with the environment variable KERAS_BACKEND=jax."
     )
 
+
+def require(backend: str, what: str) -> None:
+    """Raise unless Keras runs on the only backend that something works with."""
+    if backend != NAME:
+        raise ImportError(
+            f"`{what}` needs the {backend} backend. Received: {NAME}. Set KERAS_BACKEND={backend} "
+            "before Python starts."
+        )
+
+
 EAGER = _shim.EAGER
 FIXED_SHAPES = _shim.FIXED_SHAPES
 STATE_AS_ARGUMENT = _shim.STATE_AS_ARGUMENT
@@ -47,6 +57,7 @@ __all__ = [
     "host_function",
     "jit",
     "no_grad",
+    "require",
     "segment_sum",
     "to_device",
     "to_host",

@@ -23,11 +23,7 @@ class AbstractFunction(AbstractModel):
 
     def _set_options(self) -> None:
         """Check the backend and the options; channels are last by default."""
-        if self.framework != _backend.NAME:
-            raise ImportError(
-                f"`{type(self).__name__}` needs the {self.framework} backend. Received: "
-                f"{_backend.NAME}. Set KERAS_BACKEND={self.framework} before Python starts."
-            )
+        _backend.require(self.framework, type(self).__name__)
         options = checked_options(
             self.data_format, self.select, self.class_names, self.feature_names
         )
