@@ -21,7 +21,7 @@ def rows(images, labels, repeats):
     images = np.where(turned[:, None, None, None] == 1, images[:, ::-1, ::-1], images)
     noise = generator.normal(size=(len(images), 2))
     table = np.column_stack([2.0 * turned - 1, noise]).astype("float32")
-    chosen = np.isin(labels, (6, 9))  # which of the two it is, only the note can tell
+    chosen = np.isin(labels, (6, 9))  # a six that is turned resembles a nine
     return {"image": images[chosen], "table": table[chosen]}, (labels[chosen] == 9).astype(int)
 
 
