@@ -29,7 +29,7 @@ TWO_AT_ONCE = ("-n", "2", "--dist", "worksteal")
 BRIDGED = ("jax", "tensorflow")
 BRIDGE_TESTS = (
     *("tests/wrappers", "tests/attributions", "tests/metrics/test_deletion.py"),
-    *("tests/test_bad_models.py", "-k", "torch or bad_models"),
+    *("tests/test_detection.py", "tests/test_bad_models.py", "-k", "torch or bad_models"),
 )
 # Most of the tests' time on JAX is compiling; their numbers need no optimised code.
 FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}

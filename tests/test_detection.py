@@ -5,14 +5,15 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
 import boxes
 import oracles
 import tiny_models
 import xai_core as xai
-from boxes import FLAGS, X
+from boxes import FLAGS, WIDTH, X
 from oracles import assert_same
+from tiny_models import FORMS
 from xai_core import operators
 from xai_core.attributions import (
     GradCAM,
@@ -78,6 +79,45 @@ def test_agreement_of_random_boxes(name, arrays):
 def test_no_predictions_give_0():
     for name in FLAGS:
         assert score(name, np.zeros((2, 0, 8)), REFERENCES[:2], "numpy").tolist() == [0, 0]
+
+
+# --- every form of a model ----------------------------------------------------------------------
+
+
+@tiny_models.in_forms
+def one_box(form):
+    """A detector of tables, whose eight columns are the box that it predicts."""
+    if form == "torch":
+        return tiny_models.torch_closed_form(lambda m, x: x[:, None])
+    if form == "black box":
+        return lambda x: x[:, None]
+    return tiny_models.closed_form(form, (WIDTH,), layers.Reshape((1, WIDTH)))
+
+
+@pytest.mark.parametrize("form", [*FORMS, "black box"])
+def test_one_box_without_one_of_its_numbers(form):
+    """Without x1 a box reaches to 0; without x2, y2, objectness or class it agrees with none."""
+    rest = [0.9, 0, 1, 0]
+    x = np.array([[1, 0, 3, 1, *rest], [0, 0, 2, 1, *rest], [5, 5, 6, 6, *rest]], "float32")
+    references = np.tile(np.array([0, 0, 2, 1, 1, 0, 1, 0], "float32"), (3, 1))
+    with pytest.warns(xai.ExplanationWarning, match="1 of 3 samples is 0"):
+        explanation = Occlusion(one_box(form), operator="object_detection")(x, references)
+    np.testing.assert_allclose(explanation.scores, [0.3, 0.9, 0], rtol=1e-6, atol=1e-7)
+    expected = np.outer([0.3, 0.9, 0], [0, 0, 1, 1, 1, 0, 1, 0])
+    expected[0, 0] = 0.3 - 0.6
+    np.testing.assert_allclose(explanation.values, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_box_has_the_slopes_of_its_agreement(form):
+    x = np.array([[1, 0.2, 3, 1.1, 0.9, 0.1, 0.7, 0.2]], "float32")
+    references = np.array([[0, 0, 2, 1, 1, 0, 1, 0.5]], "float32")
+
+    def scores(x):
+        return boxes.detection(x[:, None], references[:, None])
+
+    found = Saliency(one_box(form), operator="object_detection", absolute=False)(x, references)
+    assert_same(found.values, oracles.difference_gradient(scores, x), 1e-4)
 
 
 # --- scores and gradients of a model ------------------------------------------------------------

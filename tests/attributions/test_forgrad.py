@@ -13,7 +13,7 @@ from cases import TARGETS, tripled
 from model_state import host
 from naming import shown
 from oracles import assert_same
-from tiny_models import KINDS
+from tiny_models import FORMS, KINDS
 from xai_core import ExplanationWarning, _backend
 from xai_core.attributions import (
     FORGrad,
@@ -137,28 +137,53 @@ def test_only_explainers_are_wrapped(wrong):
         FORGrad(wrong() if wrong is model else wrong)
 
 
-def wave(weight):
-    """A linear model whose gradient is ``weight``, and one input."""
-    dense = layers.Dense(1, use_bias=False)
-    network = keras.Sequential([keras.Input(weight.shape), layers.Flatten(), dense])
-    dense.set_weights([weight.reshape(-1, 1)])
-    return network, np.ones((1, *weight.shape), "float32")
+ROW = 1 + np.cos(2 * np.pi * 3 * np.arange(16) / 16)
+WAVES = {"wave": np.tile(ROW, (16, 1)), "constant": np.ones((15, 15))}
 
 
-def test_wave_of_three_cycles():
-    row = 1 + np.cos(2 * np.pi * 3 * np.arange(16) / 16)
-    weight = np.broadcast_to(row, (16, 16))[..., None].astype("float32")
-    network, x = wave(weight)
-    for sigma, expected in ((2, np.ones((16, 16, 1))), (3, weight), (16, weight)):
-        values = FORGrad(Saliency(network), sigma=sigma)(x).values[0]
+def weighted(name):
+    """``make(form)`` of a linear model of images with one channel, whose gradient is a wave."""
+    weight = WAVES[name]
+
+    @tiny_models.in_forms
+    def make(form):
+        if form == "torch":
+            from torch import nn
+
+            part = tiny_models.torch_part(nn.Linear(weight.size, 1, bias=False), weight)
+            return tiny_models.torch_closed_form(lambda m, x: m.out(x.flatten(1)), out=part)
+        flatten, dense = layers.Flatten(), layers.Dense(1, use_bias=False)
+        made = tiny_models.closed_form(
+            form, (*weight.shape, 1), lambda x: dense(flatten(x)), [flatten, dense]
+        )
+        dense.set_weights([weight.reshape(-1, 1)])
+        return made
+
+    return make
+
+
+LINEAR = {name: weighted(name) for name in WAVES}
+
+
+def filtered_gradient(name, form, sigma):
+    """The gradient of a linear model as FORGrad gives it, (H, W)."""
+    shape = WAVES[name].shape
+    x = np.ones((1, 1, *shape) if form == "torch" else (1, *shape, 1), "float32")
+    return FORGrad(Saliency(LINEAR[name](form)), sigma=sigma)(x).values.reshape(shape)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_wave_of_three_cycles(form):
+    for sigma, expected in ((2, np.ones((16, 16))), (3, WAVES["wave"]), (16, WAVES["wave"])):
+        values = filtered_gradient("wave", form, sigma)
         np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
 
 
-def test_constant_map_of_odd_size():
-    network, x = wave(np.ones((15, 15, 1), "float32"))
+@pytest.mark.parametrize("form", FORMS)
+def test_constant_map_of_odd_size(form):
     for sigma in (None, 1, 15):
-        values = FORGrad(Saliency(network), sigma=sigma)(x).values
-        np.testing.assert_allclose(values, np.ones_like(x), rtol=0, atol=1e-6)
+        values = filtered_gradient("constant", form, sigma)
+        np.testing.assert_allclose(values, WAVES["constant"], rtol=0, atol=1e-6)
 
 
 # --- what the Explanation tells -----------------------------------------------------------------
