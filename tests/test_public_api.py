@@ -74,6 +74,19 @@ def test_a_method_or_metric_stands_in_a_table_of_the_readme(name):
     assert any(line.startswith("|") and f"`{name}`" in line for line in lines("README.md"))
 
 
+def test_the_names_that_stand_for_those_of_xplique_exist():
+    rows = [line.split(" | ") for line in lines("README.md") if line.startswith("| ")]
+    start = next(k for k, row in enumerate(rows) if row[0] == "| Xplique")
+    cells = [row[1] for row in rows[start + 1 :] if len(row) > 1]
+    dotted = {name for cell in cells for name in re.findall(r"`([a-z]+\.\w+)", cell)}
+    dotted = {name for name in dotted if name.split(".")[0] in MODULES}
+    classes = {name for cell in cells for name in re.findall(r"`([A-Z]\w+)[`(]", cell)}
+    classes -= {"TypeError", "ValueError"}
+    assert min(len(dotted), len(classes)) > 5
+    assert all(find(name) is not None for name in dotted)
+    assert classes <= {*PUBLISHED, *xai_core.__all__}
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_method_or_metric_says_who_published_it(name):
     source = PUBLISHED[name].source

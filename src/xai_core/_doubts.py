@@ -45,4 +45,7 @@ def advice_on_zero(operator: Operator) -> str:
         )
     if operators.is_own(operator):
         return "Check that `operator` uses only differentiable operations of the framework."
-    return "The score does not depend on these inputs."
+    return (
+        "The score does not depend on these inputs, or the model computes it by what has no "
+        "gradient, such as rounding, argmax, stop_gradient or detach."
+    )

@@ -417,8 +417,9 @@ def test_inputs_that_the_function_does_not_take_are_refused():
         slopes(Function(lambda x: x["table"]), {"series": X, "other": X})
 
 
-def test_a_function_without_gradients_gives_zeros():
-    explanation = slopes(Function(lambda x: ops.sign(x) + ops.stop_gradient(x)))
+def test_a_function_without_gradients_gives_zeros_and_says_so():
+    with pytest.warns(xai.ExplanationWarning, match="zero everywhere.*no gradient"):
+        explanation = slopes(Function(lambda x: ops.sign(x) + ops.stop_gradient(x)))
     assert not explanation.values.any()
 
 

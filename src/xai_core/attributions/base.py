@@ -51,6 +51,7 @@ class AbstractExplainer(abc.ABC):
     uses_targets: ClassVar[bool] = True
     wraps: ClassVar[bool] = False
     needs_explainer: ClassVar[bool] = False
+    zero_without_gradient: ClassVar[bool] = True  # and with one only by chance
     source: ClassVar[str]
     signed = True  # not annotated, for class activation maps have a field of this name
 

@@ -6,7 +6,7 @@ import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
@@ -49,6 +49,8 @@ class AbstractCAM(AbstractExplainer):
     layer: Any = None
     call: int | None = None
     signed: bool = False
+
+    zero_without_gradient: ClassVar[bool] = False  # rectified; the gradient itself is checked
 
     def _check_fields(self) -> None:
         """Check that the layer exists."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xai_core import _backend, _checks, _doubts, _scoring, operators
+from xai_core import _backend, _checks, _doubts, operators
 from xai_core._progress import progress_bar
 from xai_core._request import Request
 from xai_core.attributions import provenance
@@ -197,6 +197,8 @@ def _warn(explainer: Any, request: Request, maps: Maps) -> None:
     doubts = [*maps.doubts, *_doubts.of_scores(request.score.operator, maps.scores)]
     if chain(explainer)[-1].requires == "gradients":
         doubts += _gradient_doubts(request, maps)
+        if all(one.zero_without_gradient for one in chain(explainer)):
+            doubts += _zero(request, maps)
         if (_rows(explainer, request) == 1).all():
             doubts += _doubts.of_gradients(request.score.operator, maps.scores)
     if doubts:
@@ -211,13 +213,15 @@ def _gradient_doubts(request: Request, maps: Maps) -> list[str]:
             f"The maps of {int(np.any(broken, axis=0).sum())} of {len(maps.scores)} samples hold "
             "NaN or infinity: the score has no finite gradient there."
         )
-    operator = request.score.operator
-    if operator not in _scoring.BUILT_IN and not any(leaf.any() for leaf in maps.values):
-        doubts.append(
-            f"The maps of all {len(maps.scores)} samples are zero everywhere. "
-            + _doubts.advice_on_zero(operator)
-        )
     return doubts
+
+
+def _zero(request: Request, maps: Maps) -> Iterator[str]:
+    if not any(leaf.any() for leaf in maps.values):
+        yield (
+            f"The maps of all {len(maps.scores)} samples are zero everywhere. "
+            + _doubts.advice_on_zero(request.score.operator)
+        )
 
 
 def _saturation(request: Request, scores: Array) -> Iterator[str]:

@@ -67,6 +67,8 @@ class VarGrad(AbstractNoise):
         "Adebayo et al., 2018, Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292"
     )
 
+    zero_without_gradient: ClassVar[bool] = False  # linear models have no variance
+
     def _statistic(self) -> Statistic:
         """The variance, in one pass without cancellation."""
         return Statistic(4, estimate=estimators.variance, error=estimators.variance_error)
