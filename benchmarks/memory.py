@@ -45,6 +45,20 @@ RUNS = {
         {"patch_size": (12, 4), "patch_stride": (2, 4)},
         {"patch_size": 1, "patch_stride": 1},
     ),
+    **{
+        method: Run(
+            *(2, (32, 32), "1,000 or 16,000 rows"),
+            {name: few, **fields},
+            {name: many, **fields},
+        )
+        for method, name, few, many, fields in (
+            ("RISE", "n_samples", 1000, 16000, {}),
+            ("LIME", "n_samples", 1000, 16000, {}),
+            ("KernelSHAP", "n_samples", 1000, 16000, {}),
+            ("Sobol", "n_design", 16, 248, {}),
+            ("HSIC", "n_samples", 1000, 16000, {}),
+        )
+    },
 }
 
 

@@ -43,6 +43,11 @@ WORK = {
     "GradCAM": ONE_GRADIENT,
     "GradCAMPlusPlus": ONE_GRADIENT,
     "Occlusion": {"small": Work(8, 226, 64), "large": Work(1, 256, 32)},
+    "RISE": {"small": Work(2, 1001, 64), "large": Work(1, 256, 32)},
+    "LIME": {"small": Work(1, 1000, 64), "large": Work(1, 256, 32)},
+    "KernelSHAP": {"small": Work(1, 1000, 64), "large": Work(1, 256, 32)},
+    "Sobol": {"small": Work(1, 2113, 64), "large": Work(1, 256, 32)},
+    "HSIC": {"small": Work(2, 513, 64), "large": Work(1, 256, 32)},
     "Deletion": CURVES,
     "Insertion": CURVES,
 }
@@ -51,6 +56,16 @@ PATCHES = {
     256: {"patch_size": (28, 16), "patch_stride": (14, 13)},
 }
 """15 x 15 patches of the small images, 15 x 17 of the large ones, and a row without a patch."""
+
+
+SAMPLED = {
+    "RISE": lambda rows: {"n_samples": rows - 1, "grid_size": 7},
+    "LIME": lambda rows: {"n_samples": rows, "grid_size": 7},
+    "KernelSHAP": lambda rows: {"n_samples": rows, "grid_size": 7},
+    "Sobol": lambda rows: {2113: {"n_design": 32}, 256: {"n_design": 5, "grid_size": 7}}[rows],
+    "HSIC": lambda rows: {"n_samples": rows - 1, "grid_size": 7},
+}
+"""The fields under which a method takes so many rows for each image."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ def of(method: str, work: Work, case: Case) -> Sides:
         targets=case.targets[: work.images],
         batch_size=work.batch_size,
     )
-    if method in ("Occlusion", "Deletion", "Insertion"):
+    if method in ("Occlusion", "Deletion", "Insertion", *SAMPLED):
         return _forward(method, work, case, native)
     return _gradient(method, work, case, native)
 
@@ -93,18 +108,20 @@ def of(method: str, work: Work, case: Case) -> Sides:
 def _forward(method: str, work: Work, case: Case, native: ModuleType) -> Sides:
     """Bare calls of the model are the baseline: there is no map to compare."""
     rows = work.images * work.rows
-    call = _occlusion(work, case) if method == "Occlusion" else _curves(method, work, case)
+    curves = method in ("Deletion", "Insertion")
+    call = _curves(method, work, case) if curves else _masks(method, work, case)
     beside = {name: native.forward(other, rows) for name, other in _others(case)}
     return Sides(call, native.forward(case, rows), beside)
 
 
-def _occlusion(work: Work, case: Case) -> Callable[[], np.ndarray]:
-    from xai_core.attributions import Occlusion
+def _masks(method: str, work: Work, case: Case) -> Callable[[], np.ndarray]:
+    from xai_core import attributions
 
-    explainer = Occlusion(case.model, **PATCHES[work.rows], **_fields(case))
+    own = SAMPLED[method](work.rows) if method in SAMPLED else PATCHES[work.rows]
+    explainer = getattr(attributions, method)(case.model, **own, **_fields(case))
     rows = explainer(case.inputs, case.targets).rows
     if not (rows == work.rows).all():
-        raise SystemExit(f"Occlusion took {rows[0]} rows for each image, not {work.rows}.")
+        raise SystemExit(f"{method} took {rows[0]} rows for each image, not {work.rows}.")
     return lambda: explainer(case.inputs, case.targets).values
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
 import tiny_models
 import xai_core as xai
@@ -59,6 +60,8 @@ class Case:
     constant_is_zero: bool = True
     models_of: str | None = None
     """The method whose copies of the shared models are taken, for it asks for the same steps."""
+    refused: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that only exist because those of all such methods do, and a value that is refused."""
     scores_only: Mapping[str, Change] = field(default_factory=dict)
     """Fields that change the scores beside the map, for methods that ignore the model."""
 
@@ -102,6 +105,19 @@ NOISY_CHANGES = {
     "noise_scale": Change("absolute", "range"),
     "seed": Change(0, 2**32),
 }
+
+SAMPLED_CHANGES = {
+    **SHARED_CHANGES,
+    "grid_size": Change(None, 3),
+    "feature_mask": Change(None, GROUPS),
+    "per_channel": Change(None, True),
+    "baseline": Change(None, 0.4),
+    "background": Change(None, tiny_models.KINDS["image"].inputs(3, seed=9)),
+    "tolerance": Change(None, 100.0, on="table", fixed={"n_samples": 300}),
+    "seed": Change(0, 2**32),
+}
+
+LONG_SHAP = {"n_samples": 600}
 
 CASES = (
     Case(
@@ -194,9 +210,64 @@ CASES = (
             "patch_size": Change(2, 3),
             "patch_stride": Change(1, 2),
             "baseline": Change(0.0, 0.4),
+            "background": Change(None, tiny_models.KINDS["image"].inputs(3, seed=9)),
             "feature_mask": Change(None, GROUPS, fixed={"patch_size": None}),
             "per_channel": Change(None, True),
         },
+        linear={},
+    ),
+    Case(
+        "RISE",
+        kinds=(*EVERY, *VOLUMES),
+        fields={"n_samples": 60},
+        changes={
+            **SAMPLED_CHANGES,
+            "n_samples": Change(60, 80),
+            "keep_probability": Change(0.5, 0.3),
+            "normalization": Change("coverage", "expected"),
+        },
+        constant_is_zero=False,
+    ),
+    Case(
+        "KernelSHAP",
+        kinds=(*EVERY, *VOLUMES),
+        fields={"n_samples": 120},
+        changes={
+            **SAMPLED_CHANGES,
+            "n_samples": Change(120, 140),
+            "per_channel": Change(None, True, fixed={"n_samples": 300}),
+            "tolerance": Change(None, 100.0, on="series", fixed=LONG_SHAP),
+            "link": Change("identity", "logit", fixed={"output": "softmax"}),
+        },
+        linear={},
+    ),
+    Case(
+        "ShapleySampling",
+        kinds=("table", "series", "image", "channels_first"),
+        fields={"n_permutations": 2},
+        models_of="KernelSHAP",
+        changes={
+            **SAMPLED_CHANGES,
+            "n_permutations": Change(2, 4),
+            "antithetic": Change(True, False),
+            "tolerance": Change(None, 100.0, on="table", fixed={"n_permutations": 300}),
+            "link": Change("identity", "logit", fixed={"output": "softmax"}),
+        },
+        linear={},
+    ),
+    Case(
+        "LIME",
+        kinds=("table", "series", "image", "channels_first"),
+        fields={"n_samples": 60},
+        models_of="KernelSHAP",
+        changes={
+            **{name: change for name, change in SAMPLED_CHANGES.items() if name != "tolerance"},
+            "n_samples": Change(60, 80),
+            "keep_probability": Change(0.5, 0.6),
+            "kernel_width": Change(0.25, 0.5),
+            "regressor": Change(None, LinearRegression(), fixed={"grid_size": 3}),
+        },
+        refused={"tolerance": 0.1},
         linear={},
     ),
     Case(

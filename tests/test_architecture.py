@@ -16,7 +16,7 @@ FRAMEWORKS = frozenset({"jax", "jaxlib", "tensorflow", "torch"})
 # Within each of these layers a module may import those before it.
 LAYER_0 = ("typing", "_checks", "_choice", "_version")
 LAYER_1 = (
-    *("_backend", "_progress", "sampling", "estimators", "images"),
+    *("_backend", "_progress", "sampling", "estimators", "_segments", "images"),
     *("citations", "_explanation_fields", "_explanation_text", "_explanation_file"),
     "explanation",
     *(

@@ -1,4 +1,4 @@
-"""Maps as tensors: linear resizing, the reduction of channels, and the low-pass filter."""
+"""Linear resizing, the reduction of channels, the low-pass filter, and segments of images."""
 
 import keras
 import numpy as np
@@ -7,9 +7,11 @@ from keras import ops
 from scipy import ndimage
 
 import oracles
+from bad_rows import Row, check
 from model_state import host
 from oracles import assert_same
-from xai_core import _backend, images
+from xai_core import _backend, images, wrap
+from xai_core.attributions import Occlusion
 
 RNG = np.random.default_rng(5)
 
@@ -255,3 +257,191 @@ def test_low_pass_needs_axes_of_space(shape):
 def test_low_pass_needs_a_known_layout():
     with pytest.raises(ValueError, match=r"`data_format` must be one of .*channels_first"):
         images.low_pass(WAVES, 2, "channel_first")
+
+
+# --- superpixels --------------------------------------------------------------------------------
+
+
+def quadrants(channels, height=8, width=12):
+    """Four even areas, each of another colour."""
+    colors = np.random.default_rng(7).normal(size=(4, channels))
+    rows, columns = np.arange(height) >= height // 2, np.arange(width) >= width // 2
+    return colors[2 * rows[:, None] + columns][None]
+
+
+PHOTOS = RNG.normal(size=(2, 9, 11, 3))
+
+
+@pytest.mark.parametrize("data_format", LAYOUTS)
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_superpixels_follow_the_colours(channels, data_format):
+    given = laid_out(quadrants(channels), data_format)
+    labels = images.superpixels(given, 4, data_format=data_format)
+    assert labels.dtype == np.int32
+    expected = np.kron([[0, 1], [2, 3]], np.ones((4, 6), int))
+    np.testing.assert_array_equal(labels, expected[None])
+
+
+def ward(image, count):
+    """The same by merging, as long as there are too many, the two cheapest neighbours of all."""
+    height, width, channels = image.shape
+    colors = image.reshape(-1, channels) / np.abs(image).max()
+    places = np.array([[i, j] for i in range(height) for j in range(width)], float)
+    places *= 0.75 * np.sqrt(colors.var(0).sum() / places.var(0).sum())
+    points = np.concatenate([colors, places], axis=1)
+    labels = np.arange(height * width).reshape(height, width)
+
+    def cost(a, b):
+        first, second = (points[labels.ravel() == k] for k in (a, b))
+        weight = len(first) * len(second) / (len(first) + len(second))
+        return weight * ((first.mean(0) - second.mean(0)) ** 2).sum()
+
+    while len(np.unique(labels)) > count:
+        beside = [*zip(labels[1:].ravel(), labels[:-1].ravel(), strict=True)]
+        beside += zip(labels[:, 1:].ravel(), labels[:, :-1].ravel(), strict=True)
+        keep, gone = min({(a, b) for a, b in beside if a != b}, key=lambda pair: cost(*pair))
+        labels[labels == gone] = keep
+    return labels
+
+
+def same_segments(first, second):
+    pairs = {*zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)}
+    return len(pairs) == len(np.unique(first)) == len(np.unique(second))
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_superpixels_are_those_of_ward(count):
+    image = np.random.default_rng(count).normal(size=(5, 6, 3))
+    (found,) = images.superpixels(image[None], count)
+    assert same_segments(found, ward(image, count))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 49, 99])
+def test_superpixels_are_connected_and_numbered_by_their_first_pixels(count):
+    for labels in images.superpixels(PHOTOS, count):
+        values, first = np.unique(labels, return_index=True)
+        assert values.tolist() == list(range(count))
+        assert (np.diff(first) > 0).all()
+        assert all(ndimage.label(labels == k)[1] == 1 for k in values)
+
+
+def test_superpixels_of_several_sizes_are_of_one_tree():
+    sizes = [3, 20, 8]
+    several = images.superpixels(PHOTOS, sizes)
+    assert isinstance(several, list)
+    for size, labels in zip(sizes, several, strict=True):
+        np.testing.assert_array_equal(labels, images.superpixels(PHOTOS, size))
+    coarse, fine, middle = several
+    for smaller, larger in ((fine, middle), (middle, coarse), (fine, coarse)):
+        for k in range(2):
+            pairs = {*zip(smaller[k].ravel(), larger[k].ravel(), strict=True)}
+            assert len(pairs) == smaller[k].max() + 1
+    (one,) = images.superpixels(PHOTOS, np.array([8]))
+    np.testing.assert_array_equal(one, middle)
+
+
+def test_superpixels_do_not_depend_on_neighbours_types_and_units():
+    photos = RNG.integers(0, 256, (3, 9, 11, 3)).astype("uint8")
+    kept = photos.copy()
+    labels = images.superpixels(photos, 10)
+    for k in range(3):
+        np.testing.assert_array_equal(images.superpixels(photos[k : k + 1], 10)[0], labels[k])
+    np.testing.assert_array_equal(photos, kept)
+    tensor = ops.convert_to_tensor(photos.astype("float32"))
+    for other in (photos.astype("float64"), tensor, photos / 256, photos.astype("int64") * 10**9):
+        np.testing.assert_array_equal(images.superpixels(other, 10), labels)
+
+
+@pytest.mark.parametrize("shape", [(336, 6), (6, 336)])
+def test_superpixels_of_large_images_are_enlarged(shape):
+    """Pixels of 3 x 3 blocks, which become one each at 112 per side."""
+    small = RNG.normal(size=(1, shape[0] // 3, shape[1] // 3, 2))
+    large = small.repeat(3, axis=1).repeat(3, axis=2)
+    expected = images.superpixels(small, 9).repeat(3, axis=1).repeat(3, axis=2)
+    np.testing.assert_array_equal(images.superpixels(large, 9), expected)
+
+
+def test_superpixels_of_sides_that_112_does_not_divide():
+    (labels,) = images.superpixels(RNG.normal(size=(1, 150, 4, 1)), 30)
+    assert labels.shape == (150, 4)
+    assert np.unique(labels).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("value", [0.0, 255.0, 1e300])
+def test_superpixels_of_an_even_image_are_compact(value):
+    labels = images.superpixels(np.full((1, 24, 24, 3), value), 9)
+    sizes = np.bincount(labels.ravel())
+    assert sizes.min() >= 576 / 9 / 3
+    assert sizes.max() <= 576 / 9 * 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1)])
+def test_superpixels_of_the_smallest_images(shape):
+    photos = RNG.normal(size=(2, *shape, 3))
+    total = shape[0] * shape[1]
+    labels = images.superpixels(photos, total)
+    np.testing.assert_array_equal(labels[0], np.arange(total).reshape(shape))
+    assert images.superpixels(photos, 1).max() == 0
+
+
+@pytest.mark.parametrize("data_format", LAYOUTS)
+def test_superpixels_are_feature_masks(data_format):
+    given = laid_out(PHOTOS, data_format)
+    labels = images.superpixels(given, 6, data_format=data_format)
+    model = wrap(lambda x: x.sum(axis=(1, 2, 3))[:, None], data_format=data_format)
+    found = Occlusion(model, operator="regression", feature_mask=labels)(given, 0)
+    assert found.features.shape == (2, 6)
+    for k in range(2):
+        sums = np.bincount(labels[k].ravel(), PHOTOS[k].sum(-1).ravel())
+        np.testing.assert_allclose(found.features[k], sums, rtol=1e-4, atol=1e-4)
+
+
+SEGMENTS_REFUSED = [
+    Row("no batch axis", lambda: images.superpixels(PHOTOS[0]), ValueError, ("`images`", "(9, 11")),
+    Row("no rows", lambda: images.superpixels(PHOTOS[:0]), ValueError, ("`images`", "(0, 9")),
+    Row("text", lambda: images.superpixels(PHOTOS.astype(str)), TypeError, ("`images`", "numbers")),
+    Row(
+        "NaN",
+        lambda: images.superpixels(PHOTOS * np.nan),
+        ValueError,
+        ("`images`", "finite", "nan"),
+    ),
+    Row(
+        "unknown layout",
+        lambda: images.superpixels(PHOTOS, data_format="last"),
+        ValueError,
+        ("`data_format`", "channels_last", "'last'"),
+    ),
+    Row(
+        "no segments",
+        lambda: images.superpixels(PHOTOS, 0),
+        ValueError,
+        ("`n_segments`", "at least 1", "0"),
+    ),
+    Row(
+        "half a segment",
+        lambda: images.superpixels(PHOTOS, [4, 2.5]),
+        TypeError,
+        ("`n_segments`", "integer"),
+    ),
+    Row("a flag", lambda: images.superpixels(PHOTOS, True), TypeError, ("`n_segments`", "true")),
+    Row("a name", lambda: images.superpixels(PHOTOS, "49"), TypeError, ("`n_segments`", "'49'")),
+    Row("no sizes", lambda: images.superpixels(PHOTOS, []), ValueError, ("`n_segments`", "one")),
+    Row(
+        "more segments than pixels",
+        lambda: images.superpixels(PHOTOS, [5, 100]),
+        ValueError,
+        ("`n_segments`", "99", "100"),
+    ),
+    Row(
+        "more segments than pixels once averaged",
+        lambda: images.superpixels(np.ones((1, 1, 500, 1)), 113),
+        ValueError,
+        ("`n_segments`", "112", "113"),
+    ),
+]
+
+
+@pytest.mark.parametrize("row", SEGMENTS_REFUSED, ids=lambda row: row.name)
+def test_superpixels_refuse(row):
+    check(row)

@@ -84,11 +84,11 @@ def _one(baseline: Any, leaf: Array, rows: slice, layout: Callable[[int], str]) 
             f"{leaf.shape[1:]} or of the inputs {leaf.shape}. Received: shape {array.shape}."
         )
     # The type is that of all rows, for a black box may tell one type from another.
-    array = _as_type(array, leaf)
+    array = as_type(array, leaf)
     return np.broadcast_to(array[rows] if array.ndim == leaf.ndim else array, x.shape).copy()
 
 
-def _as_type(array: Array, x: Array) -> Array:
+def as_type(array: Array, x: Array) -> Array:
     """``array`` in the type of the inputs; of integers and objects where nothing is lost."""
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large becomes infinite

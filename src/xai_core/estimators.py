@@ -1,15 +1,106 @@
-"""Numbers that reduce: moments of samples that come in batches."""
+"""Numbers that reduce: what designs make of scores, and moments of samples in batches."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from itertools import count, takewhile
+from typing import Any, NamedTuple, Protocol
 
 from keras import ops
 
 from xai_core import _backend
-from xai_core.typing import Tensor
+from xai_core.typing import Array, Tensor
 
-__all__ = ["Moments", "add", "empty", "mean_error", "variance", "variance_error"]
+__all__ = [
+    "Design",
+    "Estimate",
+    "Moments",
+    "add",
+    "doubling",
+    "empty",
+    "mean_error",
+    "variance",
+    "variance_error",
+]
+
+_FIRST = 256
+
+
+class Estimate(NamedTuple):
+    """What a design makes of the scores of masked inputs, for M targets and d cells.
+
+    Parameters
+    ----------
+    values : array, (M, d)
+        One number per cell.
+    error : array, (M, d), or None
+        Their standard errors, None where the design gives no honest one.
+    base : array, (M,), or None
+        The score of what stands for an absent cell, of methods that start from it.
+    first_order : array, (M, d), or None
+        First-order indices.
+    interactions : array, (M, d, d), or None
+        Of pairs of cells: symmetric, NaN on the diagonal.
+    p_values : array, (M, d), or None
+        Of the hypothesis that the score does not depend on a cell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Estimate(np.zeros((1, 4)), None).base is None
+    True
+    """
+
+    values: Array
+    error: Array | None
+    base: Array | None = None
+    first_order: Array | None = None
+    interactions: Array | None = None
+    p_values: Array | None = None
+
+
+class Design(Protocol):
+    """Which cells of an input are masked, row by row, and what the scores of these rows tell."""
+
+    @property
+    def total(self) -> int:
+        """Number of rows, that of the input itself not among them."""
+        ...
+
+    def codes(self, start: int, stop: int) -> Array:
+        """How much of each cell is kept in some rows, (stop - start, d), however they are cut.
+
+        Booleans, or float32 from 0 to 1.
+        """
+        ...
+
+    def checks(self) -> list[int]:
+        """Numbers of rows after which there is an estimate, ascending; the last is ``total``."""
+        ...
+
+    def estimate(self, scores: Array, whole: Array) -> Estimate:
+        """What the scores (k, M) of the first k rows tell, and those of the input itself (M,)."""
+        ...
+
+
+def doubling(total: int) -> list[int]:
+    """Numbers of rows after which it is worth to look at an estimate: 256, 512, 1,024, ...
+
+    Parameters
+    ----------
+    total : int
+        Number of all rows, which comes last.
+
+    Returns
+    -------
+    list of int
+        Ascending.
+
+    Examples
+    --------
+    >>> doubling(1000)
+    [256, 512, 1000]
+    """
+    return [*takewhile(lambda rows: rows < total, (_FIRST << k for k in count())), total]
 
 
 class Moments(NamedTuple):

@@ -1,4 +1,4 @@
-"""Maps and images as tensors: resize, reduce channels, take high frequencies out."""
+"""Maps and images: resize, reduce channels, take high frequencies out, divide into segments."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ import numpy as np
 from keras import ops
 
 from xai_core import _backend, _checks
+from xai_core._segments import superpixels
 from xai_core.typing import Array, Tensor
 
-__all__ = ["channel_axis", "low_pass", "reduce_channels", "resize", "spatial_axes"]
+__all__ = [
+    "channel_axis",
+    "low_pass",
+    "reduce_channels",
+    "resize",
+    "spatial_axes",
+    "superpixels",
+]
 
 LAYOUTS = ("channels_last", "channels_first")
 

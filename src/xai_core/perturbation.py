@@ -1,8 +1,9 @@
 """The engine of black-box methods: compact masks in, scores out, in full batches.
 
-A perturbation replaces part of an input by a baseline. Which part, a row's *code* says, a few
-numbers that `Perturbation.keep` turns into a mask where the model computes. Rows of several inputs
-fill each batch, and no more than one batch of masks and perturbed inputs exists at a time.
+A perturbation replaces part of an input. Which part, a *code* says, a few numbers that
+`Masking.keep` turns into a mask where the model computes, once for all inputs that share it. Rows
+of several inputs fill each batch, and no more than one batch of masks and perturbed inputs exists
+at a time.
 """
 
 from __future__ import annotations
@@ -20,39 +21,119 @@ from xai_core._request import Group
 from xai_core.typing import Array, Tensor
 
 
+class Codes(NamedTuple):
+    """The masks of r rows in short.
+
+    Parameters
+    ----------
+    index
+        The input of each row in its group, integers (r,).
+    codes
+        Arrays (u, ...).
+    place
+        Which of the u masks each row has, integers (r,); None where each row has one of its own.
+    widest
+        The largest u that any batch has, to which masks are filled up where shapes are fixed.
+    """
+
+    index: Array
+    codes: tuple[Array, ...]
+    place: Array | None = None
+    widest: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Masking:
+    """How codes become the mask of one float input.
+
+    Parameters
+    ----------
+    keep
+        A module-level function (arrays, x, codes, own, settings) -> mask (u, ...), which
+        broadcasts against the inputs x: booleans, True where an input is kept, or shares from 0
+        to 1. ``arrays`` is `keras.ops` or `numpy`. Of x only the shape may be read where rows
+        share their masks.
+    settings
+        What shapes the mask, hashable.
+    own
+        Tensors (n, ...) with facts of each input of the group, which ``keep`` gets by row, for
+        rows with masks of their own.
+    shared
+        Tensors that ``keep`` gets as they are, after ``own``.
+    leaf
+        Which float input is masked.
+    """
+
+    keep: Callable[..., Tensor]
+    settings: tuple[Any, ...] = ()
+    own: tuple[Tensor, ...] = ()
+    shared: tuple[Tensor, ...] = ()
+    leaf: int = 0
+
+
+def replaced(arrays: Any, x: Tensor, mask: Any, absent: Any) -> Tensor:
+    """Rows with ``absent`` where they are not kept, in proportion to the mask."""
+    if "bool" in str(mask.dtype):
+        return arrays.where(mask, x, absent)
+    return absent + mask * (x - absent)
+
+
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    """What is masked in one float input of a group of rows.
+    """What is masked in a group of inputs.
 
     Parameters
     ----------
     total
         Number of pairs (input, mask).
     codes
-        Maps an array of pair numbers below ``total`` to (index of the input in the group, codes):
-        integers (r,), and a tuple of arrays (r, ...) with the masks in short.
-    keep
-        A module-level function (arrays, x, codes, own, settings) -> boolean mask (r, ...), True
-        where an input is kept. It broadcasts against the inputs x (r, ...). ``arrays`` is
-        `keras.ops` or `numpy`.
-    settings
-        What shapes the mask, hashable.
-    own
-        Tensors (n, ...) with facts of each input of the group, which ``keep`` gets by row.
-    leaf
-        Which float input is perturbed.
+        Maps an array of pair numbers below ``total`` to `Codes`, in the order of the pairs.
+    masks
+        The float inputs that are masked, all by the same codes.
+    blend
+        A module-level function (arrays, x, mask, absent) -> perturbed rows.
     """
 
     total: int
-    codes: Callable[[Array], tuple[Array, tuple[Array, ...]]]
-    keep: Callable[..., Tensor]
-    settings: tuple[Any, ...] = ()
-    own: tuple[Tensor, ...] = ()
-    leaf: int = 0
+    codes: Callable[[Array], Codes]
+    masks: tuple[Masking, ...]
+    blend: Callable[..., Tensor] = replaced
+
+
+@dataclass(frozen=True, eq=False)
+class Absent:
+    """What stands where an input is not kept.
+
+    Parameters
+    ----------
+    leaves
+        One tensor (s, ...) per float input.
+    start
+        Maps (index of the input, pair, turn) of some rows to which of the s each of them takes.
+    turns
+        Number of rows for each pair, over which the scores are averaged.
+    """
+
+    leaves: tuple[Tensor, ...]
+    start: Callable[[Array, Array, Array], Array]
+    turns: int = 1
+
+
+def baselines(group: Group, every: list[tuple[Tensor, ...]]) -> Absent:
+    """Each of several baselines, with rows for each input of a group."""
+    arrays = group.request.model.arrays
+    leaves = [x[0] if len(x) == 1 else arrays.concatenate(x) for x in zip(*every, strict=True)]
+    size = group.padded_size
+    return Absent(tuple(leaves), lambda index, pair, turn: turn * size + index, len(every))
+
+
+def averaged(leaves: tuple[Tensor, ...]) -> Absent:
+    """Each of some rows of data in turn, the same for all inputs."""
+    return Absent(leaves, lambda index, pair, turn: turn, int(leaves[0].shape[0]))
 
 
 class Scored(NamedTuple):
-    """Scores (total, M), averaged over the baselines, and the predicted classes (total,)."""
+    """Scores (total, M), averaged over the turns, and the predicted classes (total,)."""
 
     scores: Array
     classes: Array | None
@@ -62,7 +143,7 @@ def scored(
     group: Group,
     perturbation: Perturbation,
     targets: tuple[Tensor, ...],
-    baselines: list[tuple[Tensor, ...]],
+    absent: Absent,
     batch_size: int,
     classes: bool = False,
 ) -> Scored:
@@ -76,29 +157,27 @@ def scored(
         The masks.
     targets
         Leaves (n, M, ...).
-    baselines
-        The float leaves of each baseline: what stands where an input is not kept.
+    absent
+        What stands where an input is not kept.
     batch_size
         Number of rows that the model sees at once.
     classes
-        Also return the predicted classes, of the only baseline.
+        Also return the predicted classes, where there is one turn.
     """
-    floats, integers = group.inputs()
-    starts = [baseline[perturbation.leaf] for baseline in baselines]
-    arrays = group.request.model.arrays
-    start = starts[0] if len(starts) == 1 else arrays.concatenate(starts)
+    masks = perturbation.masks
+    given = *group.inputs(), targets
+    facts = tuple((absent.leaves[one.leaf], one.own, one.shared) for one in masks)
+    static = tuple((one.leaf, one.keep, one.settings) for one in masks)
     found = []
-    for rows, sent in _batches(group, perturbation, len(baselines), batch_size):
+    for rows, index, start, place, codes in _batches(group, perturbation, absent, batch_size):
         result = group.step(
             _masked_step,
-            (floats, integers, targets),
-            start,
-            perturbation.own,
-            *(group.sent(array) for array in sent),
+            *(given, facts, group.sent(index), group.sent(start)),
+            () if place is None else (group.sent(place),),
+            tuple(map(group.sent, codes)),
             rows=rows,
-            keep=perturbation.keep,
-            settings=perturbation.settings,
-            leaf=perturbation.leaf,
+            masks=static,
+            blend=perturbation.blend,
             classes=classes,
         )
         found.append([part if len(part) == rows else part[:rows] for part in result])
@@ -106,70 +185,96 @@ def scored(
         np.concatenate([_backend.to_host(part) for part in parts])
         for parts in zip(*found, strict=True)
     )
-    scores = scores.reshape(perturbation.total, len(baselines), -1).mean(axis=1)
+    scores = scores.reshape(perturbation.total, absent.turns, -1).mean(axis=1)
     return Scored(scores, others[0] if others else None)
 
 
-def _batches(
-    group: Group, perturbation: Perturbation, baselines: int, size: int
-) -> Iterator[tuple[int, list[Array]]]:
-    """Index of the input, index of its baseline, and codes, for the rows of each batch."""
-    fixed = _backend.FIXED_SHAPES and not group.request.model.on_host
-    for part in chunks(perturbation.total * baselines, size):
-        row = np.arange(part.start, part.stop)
-        index, codes = perturbation.codes(row // baselines)
-        start = row % baselines * group.padded_size + index
-        missing = size - len(row) if fixed else 0
-        yield (
-            len(row),
-            [
-                np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)], mode="edge")
-                for array in (index.astype("int32"), start.astype("int32"), *codes)
-            ],
+def check_finite(scores: Array) -> None:
+    """Raise if the model gave no finite score for masked inputs."""
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            "`operator` must give finite scores of masked inputs. Received: NaN or infinity for "
+            f"{bad.size} of {len(scores)}. Check what the model makes of `baseline`."
         )
+
+
+def _batches(
+    group: Group, perturbation: Perturbation, absent: Absent, size: int
+) -> Iterator[tuple[int, Array, Array, Array | None, tuple[Array, ...]]]:
+    """The number of rows of each batch, and of its rows input, stand-in, mask and codes."""
+    fixed = _backend.FIXED_SHAPES and not group.request.model.on_host
+    for part in chunks(perturbation.total * absent.turns, size):
+        row = np.arange(part.start, part.stop)
+        pair, turn = row // absent.turns, row % absent.turns
+        found = Codes(*perturbation.codes(pair))
+        start = absent.start(found.index, pair, turn)
+        missing = size - len(row) if fixed else 0
+        index, start = (_filled(x.astype("int32"), missing) for x in (found.index, start))
+        place, codes = found.place, found.codes
+        if place is None:
+            codes = tuple(_filled(array, missing) for array in codes)
+        else:
+            place = _filled(place.astype("int32"), missing)
+            more = found.widest - len(codes[0]) if fixed else 0
+            codes = tuple(_filled(array, more) for array in codes)
+        yield len(row), index, start, place, codes
+
+
+def _filled(array: Array, missing: int) -> Array:
+    """An array with its last row repeated."""
+    return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)], mode="edge")
 
 
 def _masked_step(
     score: Any,
     given: Any,
-    baseline: Tensor,
-    own: tuple[Tensor, ...],
+    facts: Any,
     index: Tensor,
     start: Tensor,
-    *codes: Tensor,
-    keep: Callable[..., Tensor],
-    settings: tuple[Any, ...],
-    leaf: int,
+    place: tuple[Tensor, ...],
+    codes: tuple[Tensor, ...],
+    *,
+    masks: tuple[tuple[int, Callable[..., Tensor], tuple[Any, ...]], ...],
+    blend: Callable[..., Tensor],
     classes: bool,
 ) -> tuple[Tensor, ...]:
     """Mask the rows of one batch, and score them."""
     arrays: Any = score.model.arrays
-
     floats, integers, targets = given
-    mask = partial(_masked, arrays, keep, settings)
-    chosen = floats[leaf], baseline, own, index, start, codes
-    masked = mask(*chosen) if arrays is np else _backend.fused(mask, *chosen)
 
-    def rows(leaves: Any) -> tuple[Tensor, ...]:
-        return tuple(arrays.take(x, index, axis=0) for x in leaves)
+    def rows(leaves: Any) -> list[Tensor]:
+        return [arrays.take(x, index, axis=0) for x in leaves]
 
-    before, after = rows(floats[:leaf]), rows(floats[leaf + 1 :])
-    arguments = (*before, masked, *after), rows(integers), rows(targets)
+    masked = {}
+    for (leaf, keep, settings), own in zip(masks, facts, strict=True):
+        mask = partial(_masked, arrays, blend, keep, settings)
+        chosen = floats[leaf], *own, index, start, place, codes
+        masked[leaf] = mask(*chosen) if arrays is np else _backend.fused(mask, *chosen)
+    taken = [
+        masked[k] if k in masked else arrays.take(x, index, axis=0) for k, x in enumerate(floats)
+    ]
+    arguments = tuple(taken), tuple(rows(integers)), tuple(rows(targets))
     return score.with_classes(*arguments) if classes else score(*arguments)[:1]
 
 
 def _masked(
     arrays: Any,
+    blend: Callable[..., Tensor],
     keep: Callable[..., Tensor],
     settings: tuple[Any, ...],
     x: Tensor,
-    baseline: Tensor,
+    absent: Tensor,
     own: tuple[Tensor, ...],
+    shared: tuple[Tensor, ...],
     index: Tensor,
     start: Tensor,
+    place: tuple[Tensor, ...],
     codes: tuple[Tensor, ...],
 ) -> Tensor:
-    """Rows of ``x``, with the baseline where they are not kept."""
+    """Rows of one input, with what is absent where they are not kept."""
     x, *own_rows = (arrays.take(leaf, index, axis=0) for leaf in (x, *own))
-    mask = keep(arrays, x, codes, own_rows, settings)
-    return arrays.where(mask, x, arrays.take(baseline, start, axis=0))
+    mask = keep(arrays, x, codes, (*own_rows, *shared), settings)
+    if place:
+        mask = arrays.take(mask, place[0], axis=0)
+    return blend(arrays, x, mask, arrays.take(absent, start, axis=0))

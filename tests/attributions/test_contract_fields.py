@@ -17,8 +17,9 @@ from tiny_models import KINDS
 @pytest.mark.parametrize("case", EACH)
 def test_row_of_cases_names_every_field(case):
     names = {field.name for field in dataclasses.fields(case.cls)} - {"model"}
-    assert set(case.changes) | set(case.scores_only) | set(case.neutral) == names
-    assert len(case.changes) + len(case.scores_only) + len(case.neutral) == len(names)
+    groups = case.changes, case.scores_only, case.neutral, case.refused
+    assert set().union(*groups) == names
+    assert sum(map(len, groups)) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,15 @@ def test_other_field_does_not_change_the_map(case, name):
     expected = case.on("image")(x, TARGETS).values
     for value in case.neutral[name]:
         assert_same(case.on("image", **{name: value})(x, TARGETS).values, expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [pytest.param(case, name, id=f"{case.name}-{name}") for case in CASES for name in case.refused],
+)
+def test_field_without_meaning_is_refused(case, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        case.on("image", **{name: case.refused[name]})
 
 
 @pytest.mark.parametrize("case", EACH)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from xai_core import _baselines, _checks, images, perturbation
-from xai_core._inputs import host
 from xai_core._request import Group, Request
 from xai_core._scoring import score_step
-from xai_core.attributions import parts
+from xai_core.attributions import background, parts
 from xai_core.attributions.base import AbstractExplainer
 from xai_core.attributions.parts import Cells, Groups, Patches
 from xai_core.attributions.running import Maps
+from xai_core.perturbation import Absent
 from xai_core.typing import Array
 
 _PARTS = {3: 16, 4: 7, 5: 4}
@@ -47,9 +48,14 @@ class Occlusion(AbstractExplainer):
         volume's, rounded up.
     patch_stride : int or tuple of int, optional
         Distance between patches, at most ``patch_size``, which is the default.
-    baseline : number, array, "mean", "blur", callable or list
+    baseline : number, array, "mean", "blur", callable or list, optional
         What stands in a patch: see `IntegratedGradients`. A list means the average of the scores.
         For a black box also NaN or objects; for a DataFrame an array of its columns' values.
+        0 by default.
+    background : array or DataFrame, shape (B, ...), optional
+        At most 100 rows of data that stand in a patch instead of a baseline; the scores are
+        averaged over them. The mean over a data set of the absolute values is then the
+        importance by permutation.
     feature_mask : array of int, optional
         Which group each element belongs to, instead of patches. It has the shape of one sample,
         with its channel axis or 1 in its place, or without it; or that of the inputs, for one
@@ -80,7 +86,8 @@ class Occlusion(AbstractExplainer):
 
     patch_size: int | tuple[int, ...] | None = None
     patch_stride: int | tuple[int, ...] | None = None
-    baseline: Any = 0.0
+    baseline: Any = None
+    background: Any = None
     feature_mask: Any = None
     per_channel: bool | None = None
 
@@ -98,20 +105,13 @@ class Occlusion(AbstractExplainer):
                 _checks.integer(name, size, minimum=1)
         if self.per_channel is not None:
             _checks.flag("per_channel", self.per_channel)
-        _baselines.check_field(self.baseline, self._model.on_host)
-        if self.feature_mask is not None:
-            self._check_mask()
+        background.check_field(self.background, self.baseline)
+        _baselines.check_field(self._baseline, self._model.on_host)
+        parts.check_mask(self.feature_mask, self, ("patch_size", "patch_stride", "per_channel"))
 
-    def _check_mask(self) -> None:
-        mask = host(self.feature_mask, "feature_mask")
-        if mask.dtype.kind not in "iu":
-            raise TypeError(f"`feature_mask` must hold integers. Received: {mask.dtype}.")
-        for name in ("patch_size", "patch_stride", "per_channel"):
-            if getattr(self, name) is not None:
-                raise ValueError(
-                    f"`{name}` must be left out beside `feature_mask`. "
-                    f"Received: {getattr(self, name)!r}."
-                )
+    @cached_property
+    def _baseline(self) -> Any:
+        return 0.0 if self.baseline is None else self.baseline
 
     def _check_request(self, request: Request) -> None:
         """Check that the patches or the mask fit the inputs."""
@@ -123,19 +123,23 @@ class Occlusion(AbstractExplainer):
         for leaf in leaves:
             self._cells(leaf.shape)
         if self.feature_mask is not None:
-            shape, channel = leaves[0].shape, self._channel(leaves[0].ndim)
-            request.decided["places"] = parts.places(self.feature_mask, shape, channel)
+            rows, *shape = leaves[0].shape
+            channel = self._channel(len(shape) + 1)
+            request.decided["places"] = parts.places(self.feature_mask, shape, channel, rows)
+        if self.background is not None:
+            rows = background.leaves(self.background, request, averaged=True)
+            request.decided["background"] = rows
 
     def rows(self, *shapes: Sequence[int]) -> Any:
         """Model rows of one input: its own score, and one for each part and baseline."""
-        count = len(_baselines.as_list(self.baseline))
+        count = len(_baselines.as_list(self._baseline))
+        if self.background is not None:
+            count = background.length(self.background)
         if self.feature_mask is None:
             return 1 + count * sum(self._cells((1, *shape)).total for shape in shapes)
-        shape = (1, *shapes[0])
-        mask = host(self.feature_mask)
-        if mask.ndim == len(shape):
-            shape = (len(mask), *shapes[0])
-        return 1 + count * parts.counts(parts.places(mask, shape, self._channel(len(shape))))
+        shape = shapes[0]
+        places = parts.places(self.feature_mask, shape, self._channel(len(shape) + 1))
+        return 1 + count * parts.counts(places)
 
     def _channel(self, rank: int) -> int | None:
         """The axis of channels or features; a table has none."""
@@ -152,8 +156,8 @@ class Occlusion(AbstractExplainer):
         axes = tuple(axis for axis in range(1, rank) if axis != channel)
         sides = [shape[axis] for axis in axes]
         usual = [math.ceil(side / _PARTS[rank]) if rank > 2 else 1 for side in sides]
-        sizes = _per_axis("patch_size", self.patch_size, usual)
-        strides = _per_axis("patch_stride", self.patch_stride, sizes)
+        sizes = parts.per_axis("patch_size", self.patch_size, usual)
+        strides = parts.per_axis("patch_stride", self.patch_stride, sizes)
         for size, stride, side in zip(sizes, strides, sides, strict=True):
             if size > side:
                 raise ValueError(
@@ -178,43 +182,29 @@ class Occlusion(AbstractExplainer):
         """Score every masked input, part by part of the model's inputs."""
         del reduced
         scores, targets = group.step(score_step, *group.inputs(), group.targets(), rows=len(group))
-        baselines = group.baselines(self.baseline)
+        absent = self._absent(group)
         values, features = [], []
         whole = group.on_host(scores)
         for k, leaf in enumerate(group.request.batch.float_leaves()):
             masks = self._masks(group, leaf, k)
             found = perturbation.scored(
-                group, masks.perturbation, targets, baselines, self._batch_size
+                group, masks.perturbation, targets, absent, self._batch_size
             )
             if np.isfinite(whole).all():
-                _check_finite(found.scores)
+                perturbation.check_finite(found.scores)
             drops = masks.arranged(found.scores, whole)
             values.append(group.to_device(masks.spread(drops)))
             features.append(group.to_device(drops))
         return Maps(tuple(values), scores, targets, {}, per_leaf={"features": tuple(features)})
 
+    def _absent(self, group: Group) -> Absent:
+        """What stands in a patch: baselines, or the rows of the background."""
+        rows = group.request.decided.get("background")
+        if rows is None:
+            return perturbation.baselines(group, group.baselines(self._baseline))
+        return perturbation.averaged(tuple(map(group.sent, rows)))
+
     def _masks(self, group: Group, leaf: Array, k: int) -> Patches | Groups:
         if self.feature_mask is None:
             return Patches(self._cells(leaf.shape), len(group), leaf.shape, k)
         return Groups(group.request.decided["places"], group)
-
-
-def _check_finite(scores: Array) -> None:
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if bad.size:
-        raise ValueError(
-            "`operator` must give finite scores of masked inputs. Received: NaN or infinity for "
-            f"{bad.size} of {len(scores)}. Check what the model makes of `baseline`."
-        )
-
-
-def _per_axis(name: str, value: Any, usual: Sequence[int]) -> list[int]:
-    if value is None:
-        return list(usual)
-    sizes = list(value) if isinstance(value, tuple) else [value] * len(usual)
-    if len(sizes) != len(usual):
-        raise ValueError(
-            f"`{name}` must be one number, or one for each of {len(usual)} axes. "
-            f"Received: {value!r}."
-        )
-    return sizes

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from operator import contains
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xai_core._inputs import host
 from xai_core._request import Group
-from xai_core.perturbation import Perturbation
+from xai_core.perturbation import Codes, Masking, Perturbation
 from xai_core.typing import Array, Tensor
 
 
@@ -37,10 +38,8 @@ class Patches:
         behind = first + np.array(cells.sizes, "int32")
         self.perturbation = Perturbation(
             cells.total * rows,
-            lambda pair: (pair % rows, (first[pair // rows], behind[pair // rows])),
-            _outside_boxes,
-            (cells.axes,),
-            leaf=leaf,
+            lambda pair: Codes(pair % rows, (first[pair // rows], behind[pair // rows])),
+            (Masking(_outside_boxes, (cells.axes,), leaf=leaf),),
         )
 
     def arranged(self, scores: Array, whole: Array) -> Array:
@@ -96,9 +95,8 @@ class Groups:
         each = np.broadcast_to(own, (len(group), *own.shape[1:]))
         self.perturbation = Perturbation(
             len(row),
-            lambda pair: (row[pair], (place[pair].astype("int32"),)),
-            _outside_group,
-            own=(group.to_device(np.ascontiguousarray(each)),),
+            lambda pair: Codes(row[pair], (place[pair].astype("int32"),)),
+            (Masking(_outside_group, own=(group.to_device(np.ascontiguousarray(each)),)),),
         )
 
     def arranged(self, scores: Array, whole: Array) -> Array:
@@ -126,25 +124,60 @@ def counts(places: Array) -> Array:
     return places.reshape(len(places), -1).max(axis=1) + 1
 
 
-def places(mask: Any, shape: Sequence[int], channel: int | None) -> Array:
+def places(mask: Any, shape: Sequence[int], channel: int | None, rows: int | None = None) -> Array:
     """The groups of a feature mask by consecutive numbers from 0.
 
-    The batch axis has the length 1 or N, the channel axis 1 or C.
+    ``shape`` is that of one sample, and ``channel`` its axis of channels, the batch axis counted.
+    The result has the batch axis, of length 1 or ``rows``, and the channel axis, of 1 or C. Where
+    the number of rows is not known, a mask may have any.
     """
-    labels = given = host(mask, "feature_mask")
-    if channel is not None and labels.ndim == len(shape) - 2:
-        labels = np.expand_dims(labels, channel - 1)
-    if labels.ndim == len(shape) - 1:
-        labels = labels[None]
-    sides = [(side, 1) if k in (0, channel) else (side,) for k, side in enumerate(shape)]
-    fits = labels.ndim == len(shape) and all(
-        size in allowed for size, allowed in zip(labels.shape, sides, strict=True)
+    given = host(mask, "feature_mask")
+    count = len(given) if rows is None and given.ndim else rows
+    sides = [
+        (count, 1),
+        *((side, 1) if k == channel else (side,) for k, side in enumerate(shape, 1)),
+    ]
+    for labels in _readings(given, len(sides), channel):
+        if labels.ndim == len(sides) and all(map(contains, sides, labels.shape)):
+            each = [np.unique(one, return_inverse=True)[1].reshape(one.shape) for one in labels]
+            return np.stack(each).astype("int32")
+    raise ValueError(
+        f"`feature_mask` must have the shape of one sample, {tuple(shape)}, with or without "
+        f"channels, alone or with the batch axis of the inputs in front. Received: {given.shape}."
     )
-    if not fits:
+
+
+def _readings(given: Array, rank: int, channel: int | None) -> Iterator[Array]:
+    """A mask as it is, as that of one sample, and both with an axis of channels."""
+    for labels in (given[None], given) if given.ndim < rank else (given,):
+        yield labels
+        if channel is not None and labels.ndim == rank - 1:
+            yield np.expand_dims(labels, channel)
+
+
+def check_mask(mask: Any, explainer: Any, others: Sequence[str]) -> None:
+    """Raise unless a mask holds integers, and fields that shape other cells are left out."""
+    if mask is None:
+        return
+    array = host(mask, "feature_mask")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"`feature_mask` must hold integers. Received: {array.dtype}.")
+    for name in others:
+        if getattr(explainer, name) is not None:
+            raise ValueError(
+                f"`{name}` must be left out beside `feature_mask`. "
+                f"Received: {getattr(explainer, name)!r}."
+            )
+
+
+def per_axis(name: str, value: Any, usual: Sequence[int]) -> list[int]:
+    """One number for each axis of space or time."""
+    if value is None:
+        return list(usual)
+    sizes = list(value) if isinstance(value, tuple) else [value] * len(usual)
+    if len(sizes) != len(usual):
         raise ValueError(
-            f"`feature_mask` must have the shape of one sample, {tuple(shape[1:])}, with or "
-            f"without its channels, or of the inputs, {tuple(shape)}. "
-            f"Received: shape {given.shape}."
+            f"`{name}` must be one number, or one for each of {len(usual)} axes. "
+            f"Received: {value!r}."
         )
-    each = [np.unique(one, return_inverse=True)[1].reshape(one.shape) for one in labels]
-    return np.stack(each).astype("int32")
+    return sizes

@@ -33,7 +33,8 @@ class Maps(NamedTuple):
     ``layer`` and ``notes`` are the same for all rows; ``slope`` (n,) is the largest gradient at
     that layer. ``per_leaf`` holds fields of an Explanation that differ by float input, (n, M, ...)
     each: "standard_error" is that of the maps before channels were reduced. ``doubts`` are
-    sentences to warn with, the same for all rows.
+    sentences to warn with, the same for all rows. ``rows`` (n,) are the model rows that each input
+    took, where that is not known before, and ``converged`` (n,) whether its errors got small.
     """
 
     values: tuple[Tensor, ...]
@@ -45,6 +46,8 @@ class Maps(NamedTuple):
     slope: Any = None
     per_leaf: Mapping[str, tuple[Tensor, ...]] = MappingProxyType({})
     doubts: tuple[str, ...] = ()
+    rows: Array | None = None
+    converged: Array | None = None
 
 
 def chain(explainer: Any) -> list[Any]:
@@ -73,7 +76,7 @@ def collected(explainer: Any, request: Request) -> Maps:
 
     Targets share the forward passes of their part of at most `TARGETS_PER_STEP`.
     """
-    parts = request.parts(TARGETS_PER_STEP)
+    parts = request.parts(_targets_at_once(explainer))
     total = len(parts) * int(_rows(explainer, request).sum())
     with progress_bar(explainer.progress, total, type(explainer).__name__) as advance:
         found = [
@@ -81,6 +84,31 @@ def collected(explainer: Any, request: Request) -> Maps:
             for part in parts
         ]
     return found[0] if len(found) == 1 else _joined(found, axis=1)
+
+
+def _targets_at_once(explainer: Any) -> int:
+    """Targets of one pass: all of them where the model only predicts."""
+    return TARGETS_PER_STEP if chain(explainer)[-1].requires == "gradients" else 2**31
+
+
+def refined(explainer: Any, request: Request) -> Iterator[Any]:
+    """Explanations from more and more masks, of an explainer that has rounds of them."""
+    start = time.perf_counter()
+    total = int(_rows(explainer, request).sum())
+    with progress_bar(explainer.progress, total, type(explainer).__name__) as advance:
+        request = replace(request, advance=advance)
+        with request.model.on_device():
+            every = [explainer._rounds(group) for group in request.groups(explainer._batch_size)]
+        while not all(rounds.done for rounds in every):
+            maps = []
+            for rounds in every:
+                with request.model.on_device():
+                    if not rounds.done:
+                        rounds.advance()
+                    if explainer.tolerance is not None:
+                        rounds.settle(explainer.tolerance)
+                    maps.append(_without_padding(explainer._known(rounds), len(rounds)))
+            yield _made(explainer, request, _on_host(maps), 1, start)[0]
 
 
 def _without_padding(maps: Maps, rows: int) -> Maps:
@@ -105,7 +133,11 @@ def _rows(explainer: Any, request: Request) -> Array:
 def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
     """One Explanation for each of ``count`` targets, or a structure of them per float input."""
     start = time.perf_counter()
-    maps = collected(explainer, request)
+    return _made(explainer, request, collected(explainer, request), count, start)
+
+
+def _made(explainer: Any, request: Request, maps: Maps, count: int, start: float) -> list[Any]:
+    """Explanations of what a method returned, checked."""
     if maps.scores is not None:
         if len(maps.scores) != len(request.batch):
             raise ValueError(
@@ -123,7 +155,8 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
         "versions": provenance.versions(),
         "seed": _first_of(every, "seed"),
         "seconds": time.perf_counter() - start,
-        "rows": _rows(explainer, request),
+        "rows": _rows(explainer, request) if maps.rows is None else maps.rows,
+        "converged": maps.converged,
         "layer": maps.layer,
         "notes": maps.notes,
         "targets_used": all(one.uses_targets for one in every),
@@ -171,6 +204,11 @@ def _joined(parts: list[Maps], axis: int) -> Maps:
         slope=None if first.slope is None else np.concatenate([p.slope for p in parts]),
         targets=tuple(join(leaf) for leaf in zip(*(p.targets for p in parts), strict=True)),
         facts={name: join(p.facts[name] for p in parts) for name in first.facts},
+        **{
+            name: np.concatenate([getattr(p, name) for p in parts])
+            for name in ("rows", "converged")
+            if axis == 0 and getattr(first, name) is not None
+        },
     )
 
 

@@ -15,7 +15,7 @@ from xai_core._request import Group, Request
 from xai_core._scoring import score_step
 from xai_core.metrics.base import AbstractModelMetric
 from xai_core.metrics.result import MetricResult
-from xai_core.perturbation import Perturbation
+from xai_core.perturbation import Codes, Masking, Perturbation
 from xai_core.typing import Array, Tensor
 
 _TOLERANCE = 1e-5
@@ -121,16 +121,14 @@ class AbstractCurve(AbstractModelMetric):
         with group.request.model.on_device():
             changed = Perturbation(
                 rows * len(counts),
-                lambda pair: (pair % rows, (codes[pair // rows],)),
-                _kept,
-                own=(group.to_device(ranks),),
+                lambda pair: Codes(pair % rows, (codes[pair // rows],)),
+                (Masking(_kept, own=(group.to_device(ranks),)),),
             )
             targets = group.targets()
             if not targets:
                 _, targets = group.step(score_step, *group.inputs(), targets, rows=0)
-            found = perturbation.scored(
-                group, changed, targets, group.baselines(self.baseline), self.batch_size, classes
-            )
+            absent = perturbation.baselines(group, group.baselines(self.baseline))
+            found = perturbation.scored(group, changed, targets, absent, self.batch_size, classes)
         predicted = found.classes
         return (
             found.scores.reshape(len(counts), rows).T,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
+from xai_core import _checks
 from xai_core.explanation import Explanation, check_rows
 from xai_core.plots.panel import Panel
 from xai_core.typing import Array
@@ -16,6 +18,12 @@ from xai_core.typing import Array
 _SERIES, _IMAGES = 3, 4
 _CHANNELS = (1, 3)
 _TITLE_WIDTH, _TITLE_LINES = 34, 2
+_FORMS = {
+    2: "tables (N, W)",
+    3: "series (N, T, W)",
+    4: "images (N, H, W, C)",
+    5: "volumes (N, D, H, W, C)",
+}
 
 
 def host_array(inputs: Any) -> Array:
@@ -31,9 +39,12 @@ def host_array(inputs: Any) -> Array:
 
 
 def read_explanations(
-    explanations: Any, pictures: Array | None
+    explanations: Any, pictures: Array | None, ranks: Sequence[int] = (2, 3, 4)
 ) -> tuple[list[str], list[Explanation]]:
-    """Return the heads of the columns (empty where they have none) and the Explanations."""
+    """Return the heads of the columns (empty where they have none) and the Explanations.
+
+    ``ranks`` are those that the plot draws.
+    """
     if isinstance(explanations, Mapping):
         heads, items = [str(key) for key in explanations], list(explanations.values())
     elif isinstance(explanations, list | tuple):
@@ -43,7 +54,7 @@ def read_explanations(
     if not items:
         raise ValueError("`explanations` must hold at least one. Received: none.")
     found = [_explanation(item, pictures) for item in items]
-    _check_alike(found)
+    _check_alike(found, ranks)
     if pictures is not None:
         _check_pictures(found, pictures)
     if not heads and len({one.method for one in found}) > 1:
@@ -75,6 +86,20 @@ def panel_titles(
     return lines
 
 
+def summary_titles(
+    titles: Sequence[str] | None, heads: Sequence[str], found: Sequence[Explanation]
+) -> list[str]:
+    """Return one title per explanation: class and score of one row, what is common of several."""
+    summaries = []
+    for one in found:
+        first = one[:1]
+        if len(one) > 1:
+            same = one.targets is not None and bool((one.targets == one.targets[:1]).all())
+            first = replace(first, scores=None, targets=first.targets if same else None)
+        summaries.append(first)
+    return panel_titles(titles, heads, summaries)
+
+
 def make_panels(
     found: Sequence[Explanation],
     pictures: Array | None,
@@ -104,11 +129,32 @@ def make_panels(
     return panels
 
 
-def listed(titles: Sequence[str]) -> list[str]:
-    """Return titles as a list of str."""
+def listed(titles: Sequence[str], name: str = "titles") -> list[str]:
+    """Return titles, or the names that an argument ``name`` holds, as a list of str."""
     if isinstance(titles, str):
-        raise TypeError(f"`titles` must be a sequence of str. Received: {titles!r}.")
+        raise TypeError(f"`{name}` must be a sequence of str. Received: {titles!r}.")
     return [str(title) for title in titles]
+
+
+def percent(clip: Any) -> float:
+    """Return the percent of values at each end that may leave the colour scale."""
+    share = _checks.number("clip", clip)
+    if not 0 <= share < 50:
+        raise ValueError(f"`clip` must be at least 0 and below 50. Received: {clip}.")
+    return share
+
+
+def sample_columns(columns: int | None, found: Sequence[Explanation], ax: Any, usual: int) -> int:
+    """Return the panels in a row: one per explanation, or samples of a single one."""
+    if columns is not None and (len(found) > 1 or ax is not None):
+        raise ValueError(
+            "`columns` must be left out with several explanations, where each has its own column, "
+            f"and with `ax`. Received: {columns}."
+        )
+    if len(found) > 1:
+        return len(found)
+    chosen = usual if columns is None else _checks.integer("columns", columns, 1)
+    return min(chosen, len(found[0]))
 
 
 def wrapped(title: str) -> str:
@@ -134,17 +180,18 @@ def guess_format(array: Array) -> str:
     return "channels_first" if first and array.shape[-1] not in _CHANNELS else "channels_last"
 
 
-def _check_alike(found: Sequence[Explanation]) -> None:
+def _check_alike(found: Sequence[Explanation], ranks: Sequence[int]) -> None:
     shapes = [one.values.shape for one in found]
     if len({(shape[0], len(shape)) for shape in shapes}) > 1:
         raise ValueError(
             "`explanations` must be of the same inputs: equal numbers of rows and of axes. "
             f"Received: shapes {', '.join(map(str, shapes))}."
         )
-    if len(shapes[0]) not in (2, _SERIES, _IMAGES):
+    if len(shapes[0]) not in ranks:
+        *others, last = (_FORMS[rank] for rank in ranks)
+        forms = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(
-            "`explanations` must be of tables (N, W), series (N, T, W) or images (N, H, W, C), "
-            f"with the batch axis. Received: shape {shapes[0]}."
+            f"`explanations` must be of {forms}, with the batch axis. Received: shape {shapes[0]}."
         )
     if 0 in [length for shape in shapes for length in shape]:
         raise ValueError(f"`explanations` must not be empty. Received: shapes {shapes}.")

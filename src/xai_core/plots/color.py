@@ -18,6 +18,7 @@ from xai_core.typing import Array
 
 _CLIP = 0.5
 _SEQUENTIAL, _DIVERGING = "inferno", "RdBu_r"
+_POSITIVE, _NEGATIVE = 0.88, 0.12
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,12 @@ def color_map(cmap: str | Colormap | None, signed: bool) -> Colormap:
     """Return the colormap asked for, else the default of signed or of unsigned maps."""
     default = _DIVERGING if signed else _SEQUENTIAL
     return matplotlib.colormaps.get_cmap(default if cmap is None else cmap)
+
+
+def signed_colors(values: Array, cmap: str | Colormap | None) -> list[Any]:
+    """Return the colour of each bar: nearly the upper end of the colormap, or the lower one."""
+    ends = color_map(cmap, signed=True)
+    return [ends(_NEGATIVE if value < 0 else _POSITIVE) for value in values]
 
 
 def limits(values: Array, clip: float, signed: bool) -> tuple[float, float]:

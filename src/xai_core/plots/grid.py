@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from xai_core import _checks
 from xai_core.explanation import Explanation
 from xai_core.plots import image, table, time_series
-from xai_core.plots.arguments import host_array, make_panels, panel_titles, read_explanations
+from xai_core.plots.arguments import (
+    host_array,
+    make_panels,
+    panel_titles,
+    percent,
+    read_explanations,
+    sample_columns,
+)
 from xai_core.plots.axes import given_axes, new_axes, set_titles
 from xai_core.plots.panel import Style
 
@@ -99,13 +106,13 @@ def attributions(
     style = Style(
         cmap,
         None if alpha is None else _checks.number("alpha", alpha, 0, 1),
-        None if clip is None else _percent(clip),
+        None if clip is None else percent(clip),
         _checks.choice("scale", scale, ("map", "shared")) == "shared",
     )
     pictures = None if inputs is None else host_array(inputs)
     heads, found = read_explanations(explanations, pictures)
     kind = _KINDS[found[0].values.ndim]
-    width = _columns(columns, found, ax)
+    width = sample_columns(columns, found, ax, _WRAP)
     panels = make_panels(found, pictures, kind.prepare, panel_titles(titles, heads, found))
     above = [panel.title for panel in panels]
     if ax is None:
@@ -130,22 +137,3 @@ def separate_panels(explanation: Explanation, inputs: Any = None) -> list[Figure
         kind.draw(axes, [panel], style)
         figures.append(figure)
     return figures
-
-
-def _columns(columns: int | None, found: Sequence[Explanation], ax: Any) -> int:
-    if columns is not None and (len(found) > 1 or ax is not None):
-        raise ValueError(
-            "`columns` must be left out with several explanations, where each has its own column, "
-            f"and with `ax`. Received: {columns}."
-        )
-    if len(found) > 1:
-        return len(found)
-    chosen = _WRAP if columns is None else _checks.integer("columns", columns, 1)
-    return min(chosen, len(found[0]))
-
-
-def _percent(clip: Any) -> float:
-    percent = _checks.number("clip", clip)
-    if not 0 <= percent < 50:
-        raise ValueError(f"`clip` must be at least 0 and below 50. Received: {clip}.")
-    return percent

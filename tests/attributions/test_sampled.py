@@ -1,0 +1,347 @@
+"""What all methods of random masks share: rows, batches, backgrounds, tolerance, refinement."""
+
+import dataclasses
+
+import numpy as np
+import pandas
+import pytest
+
+import tiny_models
+from oracles import assert_same
+from tiny_models import KINDS
+from xai_core import attributions
+from xai_core.attributions import RISE, KernelSHAP, Occlusion
+
+TARGETS = np.array([2, 0, 1, 1, 0])
+FEW = {
+    "RISE": {"n_samples": 60},
+    "LIME": {"n_samples": 60},
+    "KernelSHAP": {"n_samples": 120},
+    "ShapleySampling": {"n_permutations": 4},
+    "Sobol": {"n_design": 2},
+    "HSIC": {"n_samples": 64},
+}
+AVERAGED = ("KernelSHAP", "ShapleySampling")
+EVERY = pytest.mark.parametrize("name", FEW)
+ENDLESS = {
+    "RISE": {"n_samples": 1500},
+    "KernelSHAP": {"n_samples": 1500},
+    "ShapleySampling": {"n_permutations": 700},
+    "Sobol": {"n_design": 64, "n_blocks": 9},
+    "HSIC": {"n_samples": 1500},
+}
+"""Settings on a table that leave room for a tolerance."""
+WEIGHTS = np.array([[2.0, 1.0], [-3.0, 0.5], [0.5, 4.0]])
+
+
+def build(name, model, **fields):
+    return getattr(attributions, name)(model, **{**FEW[name], **fields})
+
+
+def shared(name):
+    """The copy of the shared image model whose compiled steps a method asks for."""
+    return tiny_models.model("image", BY_STEPS.get(name, name))
+
+
+BY_STEPS = dict.fromkeys(("LIME", "ShapleySampling"), "KernelSHAP")
+
+
+def curved(x):
+    """Scores of a black box of tables."""
+    x = np.asarray(x, float)
+    return np.tanh(x @ WEIGHTS) + 0.3 * x[:, :1] * x[:, 1:2]
+
+
+def designed(name, cells, fields):
+    """The number of model rows by the formulas."""
+    return {
+        "RISE": lambda: fields["n_samples"] + 1,
+        "HSIC": lambda: fields["n_samples"] + 1,
+        "LIME": lambda: fields["n_samples"],
+        "KernelSHAP": lambda: min(fields["n_samples"], 2**cells),
+        "ShapleySampling": lambda: fields["n_permutations"] * (cells - 1) + 2,
+        "Sobol": lambda: fields["n_design"] * (cells + 2) + 1,
+    }[name]()
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+@EVERY
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_number_of_rows_is_the_formula_and_none_is_padded(name, batch_size):
+    x, seen = np.random.default_rng(0).normal(size=(5, 7, 10, 1)), []
+
+    def predict(rows):
+        seen.append(len(rows))
+        return np.asarray(rows).mean((1, 2))
+
+    explanation = build(name, predict, batch_size=batch_size)(x, 0)
+    cells = 64 if name in ("Sobol", "HSIC") else 49
+    cells = 7 * min(10, int(cells**0.5))
+    rows = designed(name, cells, FEW[name])
+    assert explanation.rows.tolist() == [rows] * 5
+    assert sum(seen) == 5 * rows + 1  # and the probe
+    assert max(seen) <= batch_size
+
+
+@EVERY
+def test_rows_of_a_background(name):
+    x, seen = np.random.default_rng(0).normal(size=(2, 6)), []
+
+    def predict(rows):
+        seen.append(len(rows))
+        return np.asarray(rows)
+
+    fields = {"ShapleySampling": {"n_permutations": 4}}.get(name, FEW[name])
+    background = np.random.default_rng(1).normal(size=(3, 6))
+    explanation = build(name, predict, background=background, **fields)(x, 0)
+    rows = designed(name, 6, fields)
+    rows = 1 + 3 * (rows - 1) if name in AVERAGED else rows
+    assert explanation.rows.tolist() == [rows] * 2
+    assert sum(seen) == 2 * rows + 1
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["image", "black box"])
+def test_batch_size_and_neighbours_do_not_matter(name, kind):
+    x = KINDS["image"].inputs()
+    model = shared(name) if kind == "image" else (lambda x: np.tanh(np.asarray(x).sum((1, 2))))
+    whole = build(name, model)(x, TARGETS % 2)
+    for size in (1, 7, 64):
+        assert_same(build(name, model, batch_size=size)(x, TARGETS % 2).values, whole.values)
+    alone = build(name, model)(x[3:4], TARGETS[3:4] % 2)
+    assert_same(alone.values, whole.values[3:4])
+    if whole.features is not None:
+        assert_same(alone.features, whole.features[3:4])
+
+
+@EVERY
+def test_all_targets_share_the_rows(name):
+    x, seen = np.random.default_rng(0).normal(size=(2, 3)), []
+
+    def predict(rows):
+        seen.append(len(rows))
+        return np.tile(curved(rows), (1, 12))
+
+    explainer = build(name, predict)
+    each = explainer.explain_each(x, "all")
+    assert len(each) == 24  # more than share a forward pass of gradient methods
+    assert sum(seen) == 2 * int(each[0].rows[0]) + 2  # a probe more, for the number of classes
+    assert_same(each[5].values, explainer(x, 5).values)
+
+
+@EVERY
+def test_constant_model_has_no_effects(name):
+    found = build(name, lambda x: np.full((len(x), 2), 0.3))(np.ones((2, 6)), 1)
+    if name == "RISE":
+        np.testing.assert_allclose(found.values, 0.3)
+    else:
+        np.testing.assert_allclose(found.values, 0, atol=1e-7)
+    assert found.p_values is None or (found.p_values == 1).all()
+
+
+# --- cells --------------------------------------------------------------------------------------
+
+
+@EVERY
+def test_one_mask_per_input_is_as_if_each_were_alone(name):
+    x = KINDS["image"].inputs()
+    groups = np.arange(70).reshape(7, 10) // 12
+    own = np.stack([groups, groups % 4, groups // 2, groups, groups % 5])
+    found = build(name, shared(name), feature_mask=own, batch_size=16)(x, TARGETS)
+    assert found.values.shape == (5, 7, 10, 1)
+    for row in range(5):
+        explainer = build(name, shared(name), feature_mask=own[row], batch_size=16)
+        alone = explainer(x[row : row + 1], TARGETS[row : row + 1])
+        assert_same(found.values[row], alone.values[0])
+        assert found.rows[row] == alone.rows[0]
+        count = own[row].max() + 1
+        assert_same(found.features[row, :count], alone.features[0])
+        assert np.isnan(found.features[row, count:]).all()
+
+
+@EVERY
+def test_several_inputs_have_one_design(name):
+    """Cells of all inputs are masked together, as the columns of one table would be."""
+    given = {"a": np.random.default_rng(0).normal(size=(2, 2)), "b": np.ones((2, 1))}
+    joined = np.concatenate([given["a"], given["b"]], axis=1)
+
+    def predict(parts):
+        return curved(np.concatenate([parts["a"], parts["b"]], axis=1))
+
+    found, whole = build(name, predict)(given, 1), build(name, curved)(joined, 1)
+    assert list(found) == ["a", "b"]
+    assert_same(found["a"].values, whole.values[:, :2])
+    assert_same(found["b"].values, whole.values[:, 2:])
+    assert found["a"].rows.tolist() == whole.rows.tolist()
+
+
+@EVERY
+def test_each_channel_by_itself_lies_as_the_layout_says(name):
+    x = KINDS["image"].inputs()
+    fields = {"per_channel": True, "grid_size": 2}
+    last = build(name, shared(name), **fields)(x, TARGETS)
+    assert last.values.shape == x.shape
+    model = tiny_models.model("channels_first", BY_STEPS.get(name, name))
+    first = build(name, model, **fields)(np.moveaxis(x, -1, 1), TARGETS)
+    assert_same(np.moveaxis(first.values, 1, -1), last.values)
+    if last.features is not None:
+        assert_same(first.features, last.features)
+
+
+@pytest.mark.parametrize("name", [name for name in FEW if name not in ("RISE", "Sobol", "HSIC")])
+def test_map_holds_the_number_of_each_cell(name):
+    x = np.random.default_rng(0).normal(size=(2, 9, 11, 1))
+    found = build(name, lambda x: np.asarray(x).mean((1, 2)), grid_size=(3, 4))(x, 0)
+    cell = (np.arange(9) * 3 // 9)[:, None] * 4 + np.arange(11) * 4 // 11
+    np.testing.assert_array_equal(found.values[..., 0], found.features[:, cell])
+
+
+def test_masks_of_smooth_grids_are_interpolated():
+    seen = []
+
+    def predict(rows):
+        seen.append(np.asarray(rows))
+        return np.asarray(rows).mean((1, 2))
+
+    found = attributions.Sobol(predict, grid_size=2, n_design=4, seed=3)(np.ones((1, 4, 4, 1)), 0)
+    rows = np.concatenate(seen)[2:].reshape(-1, 4, 4)
+    corners = rows[:, ::3, ::3]
+    assert_same(rows[:, 0, 1], 0.75 * corners[:, 0, 0] + 0.25 * corners[:, 0, 1])
+    assert_same(rows[:, 1, 2], np.einsum("nij,i,j->n", corners, [0.75, 0.25], [0.25, 0.75]))
+    each = found.features[0].reshape(2, 2)
+    assert_same(found.values[0, 0, :, 0], each[0] @ [[1, 0.75, 0.25, 0], [0, 0.25, 0.75, 1]])
+
+
+# --- what stands in masked cells ----------------------------------------------------------------
+
+
+@EVERY
+def test_background_of_one_row_is_that_baseline(name):
+    x = KINDS["image"].inputs()
+    row = KINDS["image"].inputs(1, seed=9)
+    background = build(name, shared(name), background=row)(x, TARGETS)
+    baseline = build(name, shared(name), baseline=row[0])(x, TARGETS)
+    assert_same(background.values, baseline.values)
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_background_is_averaged(name):
+    x, rows = np.random.default_rng(0).normal(size=(2, 3)), np.random.default_rng(1)
+    background = rows.normal(size=(4, 3))
+    found = build(name, curved, background=background)(x, 1)
+    each = [build(name, curved, baseline=row)(x, 1) for row in background]
+    assert_same(found.values, np.mean([one.values for one in each], axis=0), 1e-4)
+    assert_same(found.base_values, np.full(2, curved(background)[:, 1].mean()))
+
+
+def test_background_is_drawn_for_each_mask():
+    seen = []
+
+    def predict(rows):
+        seen.append(np.asarray(rows))
+        return np.asarray(rows)
+
+    background = np.arange(1.0, 9.0)[:, None] * [1, 10, 100]
+    RISE(predict, background=background, n_samples=400)(np.zeros((2, 3)), 0)
+    rows = np.concatenate(seen)[3:].reshape(400, 2, 3)
+    np.testing.assert_array_equal(rows[:, 0], rows[:, 1])
+    columns = rows[:, 0].T / [[1], [10], [100]]
+    drawn = [set(column[column > 0]) for column in columns]
+    assert drawn == [set(range(1, 9))] * 3
+    masked = rows[:, 0] / [1, 10, 100]
+    first = np.where(masked > 0, masked, np.nan)
+    held = first[(masked > 0).any(1)]
+    np.testing.assert_array_equal(np.nanmax(held, 1), np.nanmin(held, 1))  # one row for a mask
+
+
+def test_occlusion_averages_over_a_background():
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    background = np.random.default_rng(1).normal(size=(4, 3))
+    found = Occlusion(curved, background=background)(x, 1)
+    for column in range(3):
+        rows = np.repeat(x[:, None], 4, 1)
+        rows[:, :, column] = background[:, column]
+        drop = curved(x)[:, 1] - curved(rows.reshape(-1, 3))[:, 1].reshape(5, 4).mean(1)
+        assert_same(found.values[:, column], drop)
+    assert found.rows.tolist() == [13] * 5
+
+
+@EVERY
+def test_frames_reach_the_function_as_frames(name):
+    frame = pandas.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5], "c": ["x", "y", "x"]})
+    seen = []
+
+    def predict(rows):
+        seen.append(rows)
+        return rows["b"].to_numpy(float) + (rows["c"] == "x").to_numpy(float)
+
+    if name == "Sobol":
+        with pytest.raises(TypeError, match=r"`inputs` must be numbers for `Sobol`"):
+            build(name, predict, background=frame)(frame, 0)
+        return
+    found = build(name, predict, operator="regression", background=frame)(frame, 0)
+    assert found.feature_names == ("a", "b", "c")
+    assert all(isinstance(rows, pandas.DataFrame) for rows in seen)
+    assert all(set(rows["c"]) <= {"x", "y"} for rows in seen)
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize(
+    ("background", "error", "says"),
+    [
+        (np.zeros((0, 3)), ValueError, "`background` must hold at least one row"),
+        (np.zeros((2, 4)), ValueError, r"`background` must hold rows of shape \(3,\)"),
+        (np.zeros((101, 3)), ValueError, r"at most 100 rows.*101.*KMeans"),
+        ({"a": np.zeros((2, 3)), "b": np.zeros((2, 3))}, ValueError, "structure of the inputs"),
+    ],
+    ids=["empty", "shape", "many", "structure"],
+)
+def test_wrong_backgrounds_are_refused(background, error, says):
+    for explainer in (KernelSHAP, Occlusion):
+        with pytest.raises(error, match=says):
+            explainer(curved, background=background)(np.zeros((2, 3)), 0)
+
+
+def test_background_beside_a_baseline_is_refused():
+    for explainer in (KernelSHAP, Occlusion, RISE):
+        with pytest.raises(ValueError, match="`baseline` must be left out beside `background`"):
+            explainer(curved, background=np.zeros((2, 3)), baseline=0.0)
+
+
+def test_background_must_be_finite_numbers_for_a_network():
+    x = KINDS["table"].inputs()
+    model = tiny_models.model("table", "KernelSHAP")
+    with pytest.raises(ValueError, match="`background` must be finite"):
+        KernelSHAP(model, background=np.full_like(x, np.nan))(x, TARGETS)
+    with pytest.raises(TypeError, match="`background` must be numbers"):
+        KernelSHAP(model, background=x.astype(object))(x, TARGETS)
+
+
+# --- tolerance and refinement -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_converged_inputs_stop_and_the_others_go_on(name):
+    """The first input hardly depends on chance, the second does."""
+
+    def predict(x):
+        x = np.asarray(x, float)
+        return x @ np.arange(12) + 3 * x[:, 1] * x[:, 2] * x[:, 3]
+
+    x = np.array([[0.3] * 12, [4.0] * 12])
+    explainer = getattr(attributions, name)(predict, operator="regression", **ENDLESS[name])
+    whole = explainer(x, 0)
+    assert whole.converged is None
+    relative = whole.feature_standard_error.mean(1) / np.abs(whole.features).max(1)
+    loose = dataclasses.replace(explainer, tolerance=float(2 * relative.max()))
+    early = loose(x, 0)
+    assert early.converged.all()
+    assert (early.rows < whole.rows).all()
+    strict = dataclasses.replace(explainer, tolerance=0.0)(x, 0)
+    assert_same(strict.values, whole.values)
+    assert strict.rows.tolist() == whole.rows.tolist()
+    alone = loose(x[1:], 0)
+    assert_same(alone.values[0], early.values[1])
+    assert alone.rows[0] == early.rows[1]

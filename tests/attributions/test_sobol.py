@@ -1,0 +1,113 @@
+"""Sobol: closed forms on every form of model, perturbations by hand, errors, refusals."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import tiny_models
+from oracles import assert_same
+from tiny_models import FORMS, KINDS
+from xai_core.attributions import Sobol
+
+TARGETS = np.array([2, 0, 1, 1, 0])
+REGRESSION = {"operator": "regression"}
+
+
+@pytest.mark.parametrize("form", [*FORMS, "black box"])
+@pytest.mark.parametrize("sampler", ["lhs", "sobol", "halton", "random"])
+def test_additive_model(form, sampler):
+    x = np.array([[1.0, 2.0, 4.0]], "float32")
+    if form == "black box":
+        model = lambda x: x @ np.array([2.0, -3.0, 0.5])  # noqa: E731
+    else:
+        model = tiny_models.linear(form)
+    found = Sobol(model, sampler=sampler, n_design=1024, batch_size=512, **REGRESSION)(x, 0)
+    parts = np.array([2.0, -6, 2]) ** 2
+    np.testing.assert_allclose(found.values[0], parts / parts.sum(), atol=0.1)
+    np.testing.assert_allclose(found.first_order[0], parts / parts.sum(), atol=0.1)
+    assert found.rows.tolist() == [1024 * 5 + 1]
+
+
+def test_product_of_two_columns():
+    """m1 m2: alone each is responsible for 3/7, together with the other for 4/7."""
+    sobol = Sobol(lambda x: x[:, 0] * x[:, 1], n_design=4096, sampler="sobol", **REGRESSION)
+    found = sobol(np.ones((1, 3)), 0)
+    np.testing.assert_allclose(found.values[0], [4 / 7, 4 / 7, 0], atol=0.01)
+    np.testing.assert_allclose(found.first_order[0], [3 / 7, 3 / 7, 0], atol=0.02)
+
+
+@pytest.mark.parametrize("perturbation", ["inpainting", "blurring", "amplitude"])
+def test_what_a_mask_does_to_an_image(perturbation):
+    seen = []
+
+    def predict(x):
+        seen.append(np.asarray(x, float))
+        return np.asarray(x).mean((1, 2))
+
+    x = np.random.default_rng(0).random((1, 6, 9, 2))
+    sigma = {"inpainting": None, "blurring": 3, "amplitude": 0.4}[perturbation]
+    fields = {"n_design": 4, "grid_size": (6, 9), "seed": 5}  # masks without interpolation
+    Sobol(predict, perturbation=perturbation, sigma=sigma, **fields)(x, 0)
+    rows = np.concatenate(seen)[2:]
+    masks = Sobol(predict, **fields)._design(54).codes(0, len(rows)).reshape(-1, 6, 9, 1)
+    expected = {
+        "inpainting": masks * x,
+        "blurring": masks * x
+        + (1 - masks) * ndimage.uniform_filter(x, (1, 3, 3, 1), mode="nearest"),
+        "amplitude": x + (masks - 0.5) * 0.4,
+    }[perturbation]
+    assert_same(rows, expected)
+
+
+def test_usual_strength_of_blur_and_amplitude():
+    x = KINDS["image"].inputs()
+    model = tiny_models.model("image", "Sobol")
+    for perturbation, usual in (("blurring", 10), ("amplitude", 1.0)):
+        fields = {"perturbation": perturbation, "n_design": 4}
+        given = Sobol(model, sigma=usual, **fields)(x, TARGETS)
+        assert_same(Sobol(model, **fields)(x, TARGETS).values, given.values)
+
+
+def test_errors_come_from_rows_or_from_blocks():
+    x = KINDS["table"].inputs()
+    model = tiny_models.model("table", "Sobol")
+
+    def errors(**fields):
+        return Sobol(model, **fields)(x, TARGETS).standard_error
+
+    assert errors(n_design=32) is not None
+    assert errors(n_design=32, sampler="random") is not None
+    assert errors(n_design=32, sampler="sobol") is None
+    assert errors(n_design=8, n_blocks=8, sampler="halton") is not None
+    wide, narrow = errors(n_design=32), errors(n_design=512)
+    assert narrow.mean() < 0.5 * wide.mean()
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "says"),
+    [
+        ({"n_design": 1}, ValueError, "`n_design`"),
+        ({"n_design": 20, "sampler": "sobol"}, ValueError, "`n_design`.*power of two"),
+        ({"n_blocks": 0}, ValueError, "`n_blocks`"),
+        ({"sampler": "grid"}, ValueError, "`sampler`.*'grid'"),
+        ({"estimator": "pearson"}, ValueError, "`estimator`"),
+        ({"first_order_estimator": "glen"}, ValueError, "`first_order_estimator`"),
+        ({"perturbation": "noise"}, ValueError, "`perturbation`"),
+        ({"sigma": 3}, ValueError, "`sigma` must be left out"),
+        ({"sigma": 1, "perturbation": "blurring"}, ValueError, "`sigma`"),
+        ({"sigma": 2.5, "perturbation": "blurring"}, TypeError, "`sigma`"),
+        ({"sigma": 0, "perturbation": "amplitude"}, ValueError, "`sigma` must be above 0"),
+        ({"baseline": 1.0, "perturbation": "blurring"}, ValueError, "`baseline` must be left"),
+        ({"background": np.ones((2, 3)), "perturbation": "amplitude"}, ValueError, "`background`"),
+        ({"tolerance": 0.1}, ValueError, "`tolerance` needs standard errors.*one block"),
+        ({"tolerance": 0.1, "n_blocks": 3, "sampler": "halton"}, ValueError, "eight blocks"),
+    ],
+)
+def test_wrong_fields_are_refused(fields, error, says):
+    with pytest.raises(error, match=says):
+        Sobol(lambda x: x, **fields)
+
+
+def test_tables_cannot_be_blurred():
+    with pytest.raises(ValueError, match='`perturbation="blurring"` needs inputs with space'):
+        Sobol(lambda x: x, perturbation="blurring")(np.ones((2, 3)), 0)
