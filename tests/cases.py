@@ -24,6 +24,12 @@ def tripled(model, inputs, targets):
     return 3 * xai.operators.classification(model, inputs, targets)
 
 
+def squared(model, inputs, targets):
+    """A custom operator for indices that do not depend on the scale of the score."""
+    score = xai.operators.classification(model, inputs, targets)
+    return score * score
+
+
 @dataclass(frozen=True)
 class Change:
     """Two values of a field that must give different maps, on a kind, with other fields fixed."""
@@ -32,6 +38,8 @@ class Change:
     second: Any
     on: str = "image"
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    of: str = "values"
+    """What of the Explanation must differ."""
 
 
 GROUPS = np.arange(70).reshape(7, 10) // 12
@@ -117,6 +125,7 @@ SAMPLED_CHANGES = {
     "seed": Change(0, 2**32),
 }
 
+SOME = tuple(name for name in EVERY if name not in ("gray", "torch_table"))
 LONG_SHAP = {"n_samples": 600}
 
 CASES = (
@@ -269,6 +278,38 @@ CASES = (
         },
         refused={"tolerance": 0.1},
         linear={},
+    ),
+    Case(
+        "Sobol",
+        kinds=SOME,
+        fields={"n_design": 2},
+        changes={
+            **SAMPLED_CHANGES,
+            "n_design": Change(2, 3),
+            "n_blocks": Change(1, 2),
+            "sampler": Change("lhs", "sobol"),
+            "estimator": Change("jansen", "janon"),
+            "first_order_estimator": Change("saltelli", "jansen", of="first_order"),
+            "perturbation": Change("inpainting", "amplitude"),
+            "sigma": Change(None, 0.3, fixed={"perturbation": "amplitude"}),
+            "tolerance": Change(None, 1e6, on="table", fixed={"n_blocks": 3, "n_design": 16}),
+            "operator": Change(None, squared),
+        },
+    ),
+    Case(
+        "HSIC",
+        kinds=SOME,
+        fields={"n_samples": 64},
+        changes={
+            **SAMPLED_CHANGES,
+            "n_samples": Change(64, 80),
+            "sampler": Change("lhs", "random"),
+            "masks": Change("binary", "uniform"),
+            "kernel": Change("rbf", "sobolev", fixed={"masks": "uniform"}),
+            "interactions": Change(False, True, of="interactions"),
+            "p_value_permutations": Change(0, 50, of="p_values"),
+            "operator": Change(None, squared),
+        },
     ),
     Case(
         "RandomMap",

@@ -137,11 +137,11 @@ def test_a_constant_score_has_no_values(design):
 
 
 def pair_weights(kept):
-    """The kernel's weight of a size, shared by its pairs, or beyond 20 cells by all drawn ones."""
+    """The kernel's weight of a size, shared by its pairs, or beyond 18 cells by all drawn ones."""
     d, size = kept.shape[1], kept.sum(1)
     size = np.minimum(size, d - size)
     law = np.where(2 * size == d, 1, 2) / (size * (d - size))
-    if d <= 20:
+    if d <= 18:
         return law / np.bincount(size)[size]
     inner = np.arange(2, d - 1)
     return np.where(size == 1, law / d, (1 / (inner * (d - inner))).sum() / (size > 1).sum())
@@ -149,7 +149,7 @@ def pair_weights(kept):
 
 @pytest.mark.parametrize(
     ("d", "n_samples", "slopes"),
-    [(12, 160, False), (12, 221, False), (12, 260, True), (24, 300, False), (24, 500, True)],
+    [(12, 160, False), (12, 211, False), (12, 260, True), (24, 300, False), (24, 500, True)],
 )
 def test_the_sampled_regression_is_that_of_dense_algebra(d, n_samples, slopes):
     design, game = KernelDesign(d, n_samples), mixed(d, seed=4)
@@ -183,13 +183,17 @@ def test_further_terms_leave_all_coalitions_as_they_are():
 @pytest.mark.parametrize("d", [16, 24])
 def test_a_score_that_saturates_takes_few_rows(d):
     game = Saturating(np.exp(np.random.default_rng(3).normal(-1.5, 1.0, d)))
-    design = KernelDesign(d, 512)
-    kept = design.codes(0, 511)[1:]
     gain = float(game(np.ones((1, d)))[0])
-    weights = np.repeat(pair_weights(kept[::2]), 2)
-    plain = games.constrained_fit(kept, game(kept), weights, 0.0, gain)
-    error = np.linalg.norm(estimate(design, game).values[0] - game.shapley())
-    assert error < np.linalg.norm(plain - game.shapley()) / 3
+    errors = []
+    for seed in range(8):
+        design = KernelDesign(d, 512, seed=seed)
+        kept = design.codes(1, 511)
+        weights = np.repeat(pair_weights(kept[::2]), 2)
+        plain = games.constrained_fit(kept, game(kept), weights, 0.0, gain)
+        found = estimate(design, game).values[0]
+        errors.append([np.linalg.norm(values - game.shapley()) for values in (found, plain)])
+    own, plain = np.median(errors, axis=0)
+    assert own < plain / 2.5
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch):
@@ -292,9 +296,9 @@ def test_rows_are_the_same_however_they_are_cut(design):
 @pytest.mark.parametrize(
     ("design", "rows", "printed"),
     [
-        (KernelDesign(16, 1000, seed=7), slice(0, 999), 0),
+        (KernelDesign(16, 1000, seed=7), slice(0, 999), 3838212131),
         (KernelDesign(49, 1000, seed=7), slice(0, 999), 2938010503),
-        (PermutationDesign(49, 20, seed=7), slice(0, 900), 4224642256),
+        (PermutationDesign(49, 20, seed=7), slice(0, 900), 3264870273),
     ],
     ids=["few cells", "many cells", "orders"],
 )
@@ -350,7 +354,7 @@ def test_checks_are_numbers_of_rows_with_an_estimate():
     assert PermutationDesign(2, 1000, antithetic=False).checks() == [256, 512, 1001]
 
 
-@pytest.mark.parametrize("d", [20, 24])
+@pytest.mark.parametrize("d", [16, 24])
 def test_single_cells_and_their_complements_come_first(d):
     kept = KernelDesign(d, 300).codes(0, 299)
     singles = kept[1 : 2 * d + 1 : 2]
@@ -362,7 +366,7 @@ def test_single_cells_and_their_complements_come_first(d):
     assert size.max() == d - 2
 
 
-@pytest.mark.parametrize("d", [4, 5, 12, 20])
+@pytest.mark.parametrize("d", [4, 5, 12, 18])
 def test_no_coalition_of_few_cells_comes_twice(d):
     kept = KernelDesign(d, min(2**d, 3000)).codes(0, min(2**d, 3000) - 2)
     assert len(np.unique(kept, axis=0)) == len(kept)

@@ -67,7 +67,7 @@ def test_the_default_is_a_weighted_ridge(width, probability):
 
 
 def test_the_input_is_the_first_sample():
-    design = SurrogateDesign(2, 2, regressor=linear_model.LinearRegression())
+    design = SurrogateDesign(9, 2, regressor=linear_model.LinearRegression())
     assert design.total == 1
     found = design.estimate(np.array([[1.0]]), np.array([3.0]))
     kept = design.codes(0, 1)[0]

@@ -75,9 +75,7 @@ def superpixels(
             f"Received: {n_segments!r}."
         )
     height, width = pixels.shape[1:3]
-    labels = [
-        [_enlarged(one, height, width) for one in _labels(image, counts)] for image in small
-    ]
+    labels = [[_enlarged(one, height, width) for one in _labels(image, counts)] for image in small]
     found = [np.stack(every) for every in zip(*labels, strict=True)]
     return found if np.ndim(n_segments) else found[0]
 

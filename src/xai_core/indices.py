@@ -18,7 +18,7 @@ _NORMAL = 1.96
 _RESAMPLES = 200
 # With fewer rows no error was honest; with more than the second the normal law is good enough.
 _FEWEST_ROWS, _MANY_ROWS = 16, 512
-_FEWEST_BLOCKS = 8
+FEWEST_BLOCKS = 8
 # So many numbers of all resamples at once.
 _AT_ONCE = 2**22
 
@@ -200,7 +200,7 @@ def over_rows(index: Index, outputs: Outputs) -> Array:
 
 def block_error(index: Index, outputs: Outputs, blocks: int) -> Array | None:
     """Half of the t interval over 1.96, from indices without one block each."""
-    if blocks < _FEWEST_BLOCKS:
+    if blocks < FEWEST_BLOCKS:
         return None
     terms = _terms(outputs)
     each = terms.reshape(len(terms), blocks, -1, terms.shape[2]).mean(2)
@@ -226,7 +226,8 @@ def row_error(index: Index, outputs: Outputs, seed: int) -> Array | None:
         found.append((error[0], _deviations(index, terms, weights, value)))
     error, quantile = (np.concatenate(one) for one in zip(*found, strict=True))
     # A cell's own tail is seen in few rows, so it is taken no lighter than that of the others.
-    typical = quantile[error > 0].mean() if error.any() else 0
+    varying = error > 1e-9 * error.max()
+    typical = quantile[varying].mean() if varying.any() else 0
     return error * np.maximum(quantile, typical) / _NORMAL
 
 

@@ -131,7 +131,9 @@ class SobolDesign:
         index = indices.TOTAL_ESTIMATORS[self.estimator]
         total = indices.over_rows(index, outputs)
         first = indices.FIRST_ORDER_ESTIMATORS[self.first_order_estimator]
-        if self.sampler in ("sobol", "halton"):
+        if self.sampler in ("sobol", "halton") or (
+            self.sampler == "lhs" and blocks >= indices.FEWEST_BLOCKS
+        ):
             error = indices.block_error(index, outputs, blocks)
         else:
             error = indices.row_error(index, outputs, self.seed)

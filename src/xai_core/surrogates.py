@@ -183,7 +183,7 @@ def _copy(regressor: Any, seed: int) -> Any:
     """An unfitted copy, whose random numbers are not those of the whole process."""
     from sklearn.base import clone
 
-    copied = clone(regressor, safe=False)
+    copied: Any = clone(regressor, safe=False)
     settings = copied.get_params() if hasattr(copied, "get_params") else {}
     if settings.get("random_state", 0) is None:
         copied.set_params(random_state=seed % 2**32)

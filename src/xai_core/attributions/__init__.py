@@ -4,6 +4,7 @@ from xai_core.attributions.forgrad import FORGrad
 from xai_core.attributions.grad_cam import GradCAM
 from xai_core.attributions.grad_cam_plus_plus import GradCAMPlusPlus
 from xai_core.attributions.gradient_input import GradientInput
+from xai_core.attributions.hsic import HSIC
 from xai_core.attributions.integrated_gradients import IntegratedGradients
 from xai_core.attributions.kernel_shap import KernelSHAP
 from xai_core.attributions.lime import LIME
@@ -18,6 +19,7 @@ from xai_core.attributions.squaregrad import SquareGrad
 from xai_core.attributions.vargrad import VarGrad
 
 __all__ = [
+    "HSIC",
     "LIME",
     "RISE",
     "FORGrad",

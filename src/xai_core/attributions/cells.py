@@ -100,7 +100,8 @@ def _grid_mask(arrays: Any, x: Tensor, codes: Any, own: Any, settings: Any) -> A
     del own, x
     sides, counts, channel, smooth, first = settings
     cells = arranged(arrays, codes[0][:, first : first + math.prod(counts)], counts, channel)
-    if smooth and "bool" in str(cells.dtype):
+    between = any(count not in (1, side) for side, count in zip(sides, counts, strict=True))
+    if smooth and between and "bool" in str(cells.dtype):
         cells = cells.astype("float32") if arrays is np else arrays.cast(cells, "float32")
     for axis, (side, count) in enumerate(zip(sides, counts, strict=True)):
         if count > 1:

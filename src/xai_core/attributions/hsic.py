@@ -38,7 +38,8 @@ class HSIC(AbstractSampled):
     masks : {"binary", "uniform"}
         Cells are kept or not, or kept in part.
     kernel : {"rbf", "sobolev"}, optional
-        Of uniform masks, "rbf" by default. On binary ones both would only change the scale.
+        Of uniform masks, "sobolev" by default. On binary ones both would only change the
+        scale.
     interactions : bool
         Also of pairs of cells, for "lhs" and "random".
     p_value_permutations : int

@@ -23,6 +23,15 @@ _SHOWN = (0, 2, 3, 5, 8)
 _SCORED = 40
 _NOISE = 0.4
 _METHODS_PER_PICTURE = 8
+_MASKS: dict[str, dict[str, int]] = {
+    "RISE": {"n_samples": 500},
+    "LIME": {"n_samples": 300},
+    "KernelSHAP": {"n_samples": 512},
+    "ShapleySampling": {"n_permutations": 8},
+    "Sobol": {"n_design": 8},
+    "HSIC": {"n_samples": 256},
+}
+"""Fewer than usual: so small a network is understood with few."""
 _FILE = "xai_core_demo"
 _INTRODUCTION = (
     "Why a small convolutional network, trained on scikit-learn's digits, recognises images that "
@@ -101,7 +110,8 @@ def _examples(model: Any, data: datasets.Split) -> Array:
 
 def _explained(name: str, model: Any, images: Array) -> Explanation:
     start = time.perf_counter()
-    explanation = options.explainer(getattr(attributions, name), model, {}, None)(images)
+    fields: dict[str, Any] = _MASKS.get(name, {})
+    explanation = options.explainer(getattr(attributions, name), model, fields, None)(images)
     print(f"  {name:<24}{time.perf_counter() - start:6.1f} s")
     return explanation
 

@@ -86,11 +86,12 @@ def bar(
 
     Examples
     --------
-    >>> figure = bar([[1.0, -4.0, 0.5], [-2.0, -2.0, 0.5]], max_display=1)
+    >>> import numpy as np
+    >>> figure = bar(np.array([[1.0, -4.0, 0.5], [-2.0, -2.0, 0.5]]), max_display=1)
     >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
     ['feature 1', '2 others, summed']
     >>> [float(patch.get_width()) for patch in figure.axes[0].patches]
-    [3.0, 2.0]
+    [3.0, 1.5]
     """
     count = _checks.integer("max_display", max_display, 1)
     _checks.choice("scale", scale, ("map", "shared"))

@@ -46,13 +46,13 @@ def read_features(one: Explanation, feature_names: Sequence[str] | None = None) 
     names = _names(one, cells, feature_names)
     columns = [int(own[0]) if len(own) == 1 else -1 for own in cells.members]
     # Where inputs have masks of their own, those with fewer groups are filled up with NaN.
-    known = np.isfinite(cells.values).any(axis=0)
-    known |= not known.any()
+    finite = np.isfinite(cells.values)
+    known = np.flatnonzero(finite.any(axis=0) | ~finite.any())
     error = None if cells.error is None else cells.error[:, known].astype(np.float64)
     return Features(
-        np.where(np.isfinite(cells.values), cells.values, np.nan)[:, known].astype(np.float64),
+        np.where(finite, cells.values, np.nan)[:, known].astype(np.float64),
         error,
-        [name for name, kept in zip(names, known, strict=True) if kept],
+        [names[k] for k in known],
         np.array(columns)[known],
     )
 
