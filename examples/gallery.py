@@ -18,21 +18,31 @@ rows = [int(np.flatnonzero(data.test_labels == digit)[0]) for digit in (0, 3, 8)
 images = data.test_inputs[rows]
 
 # %% Each method with its own defaults; a wrapper takes the method that it wraps
-SLOWER = {"RISE": {"n_samples": 2000}, "Sobol": {"n_design": 32}, "KernelSHAP": {"n_samples": 1000}}
+FEWER = {"RISE": {"n_samples": 2000}, "KernelSHAP": {"n_samples": 1000}}
 maps = {}
 for name in xai.attributions.__all__:
     method = getattr(xai.attributions, name)
     inner = xai.attributions.Saliency(network) if method.needs_explainer else network
-    maps[name] = method(inner, **SLOWER.get(name, {}))(images)
+    maps[name] = method(inner, **FEWER.get(name, {}))(images)
 
-# %% One picture; every map is shown in shares of its largest value, on one scale for all
-shown = {}
+# %% One picture of one digit, on one scale: each map in shares of its largest value
+shown = []
 for name, found in maps.items():
-    shares = found.values / np.abs(found.values).max(axis=(1, 2, 3), keepdims=True)
-    shown[name] = xai.Explanation(shares, name)
-figure = xai.plots.attributions(shown, images, scale="shared", alpha=0.8)
-figure.savefig("gallery.png", dpi=90)
+    values = found.values[1]
+    if not getattr(xai.attributions, name).signed:
+        values = values - values.min()  # such as those of RISE, a level of the score
+    shown.append(values / np.abs(values).max())
+figure = xai.plots.attributions(
+    xai.Explanation(np.stack(shown), "all methods"),
+    np.repeat(images[1:2], len(shown), axis=0),
+    titles=list(maps),
+    scale="shared",
+    columns=6,
+)
+figure.savefig("gallery.png", dpi=100)
+
+# %% How soon the probability falls when what they mark is deleted
 deletion = xai.metrics.Deletion(network, steps=25, output="softmax")
 areas = {name: float(deletion(found, images)) for name, found in maps.items()}
 for name, area in sorted(areas.items(), key=lambda pair: pair[1]):
-    print(f"{name:18s} deletion {area:.3f}")
+    print(f"{name:20s} deletion {area:.3f}")

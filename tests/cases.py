@@ -227,7 +227,7 @@ CASES = (
     ),
     Case(
         "RISE",
-        kinds=(*EVERY, *VOLUMES),
+        kinds=(*SOME, *VOLUMES),
         fields={"n_samples": 60},
         changes={
             **SAMPLED_CHANGES,
@@ -239,7 +239,7 @@ CASES = (
     ),
     Case(
         "KernelSHAP",
-        kinds=(*EVERY, *VOLUMES),
+        kinds=(*SOME, *VOLUMES),
         fields={"n_samples": 120},
         changes={
             **SAMPLED_CHANGES,
@@ -252,7 +252,7 @@ CASES = (
     ),
     Case(
         "ShapleySampling",
-        kinds=("table", "series", "image", "channels_first"),
+        kinds=("table", "series", "image"),
         fields={"n_permutations": 2},
         models_of="KernelSHAP",
         changes={
@@ -266,7 +266,7 @@ CASES = (
     ),
     Case(
         "LIME",
-        kinds=("table", "series", "image", "channels_first"),
+        kinds=("table", "series", "image"),
         fields={"n_samples": 60},
         models_of="KernelSHAP",
         changes={

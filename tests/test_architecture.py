@@ -18,6 +18,7 @@ LAYER_0 = ("typing", "_checks", "_choice", "_version")
 LAYER_1 = (
     *("_backend", "_progress", "sampling", "estimators", "_segments", "images"),
     *("designs", "_coalition_regression", "coalitions", "surrogates"),
+    *("kernels", "criterion", "dependence", "indices", "sensitivity"),
     *("citations", "_explanation_fields", "_explanation_text", "_explanation_file"),
     "explanation",
     *(

@@ -137,7 +137,7 @@ def test_a_constant_score_has_no_values(design):
 
 
 def pair_weights(kept):
-    """The kernel's weight of a size, shared by its pairs, or beyond 18 cells by all drawn ones."""
+    """The kernel's weight of a size, shared by its pairs, or of many cells by all drawn ones."""
     d, size = kept.shape[1], kept.sum(1)
     size = np.minimum(size, d - size)
     law = np.where(2 * size == d, 1, 2) / (size * (d - size))
@@ -354,7 +354,7 @@ def test_checks_are_numbers_of_rows_with_an_estimate():
     assert PermutationDesign(2, 1000, antithetic=False).checks() == [256, 512, 1001]
 
 
-@pytest.mark.parametrize("d", [16, 24])
+@pytest.mark.parametrize("d", [13, 24])
 def test_single_cells_and_their_complements_come_first(d):
     kept = KernelDesign(d, 300).codes(0, 299)
     singles = kept[1 : 2 * d + 1 : 2]

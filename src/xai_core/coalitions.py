@@ -20,7 +20,9 @@ __all__ = ["LINKS", "KernelDesign", "PermutationDesign"]
 LINKS = ("identity", "logit")
 """What is explained: the score, or its log-odds."""
 
-_MOST_EXACT, _MOST_LISTED = 16, 18
+_MOST_EXACT = 16
+_LISTED_PER_SAMPLE = 128
+"""A list of all coalitions is made where it is at most this many times as long as the sample."""
 # What a standard error takes: rows of the model, and independent draws.
 _ROWS_WITH_ERROR, _DRAWS_WITH_ERROR = 512, 8
 # Beside the streams of `designs`.
@@ -42,8 +44,8 @@ class KernelDesign:
     The first row is the empty coalition. Every other one is followed by its complement, so that
     the regression is one of half their differences, in which all that is even cancels. Single
     cells and their complements come first, then coalitions drawn with sizes k in proportion to
-    :math:`1 / (k (d - k))`; with 18 cells or fewer none twice, so that sizes with few coalitions
-    are soon complete. Where all coalitions are no more than ``n_samples``, values are exact.
+    :math:`1 / (k (d - k))`; where 2**d is at most 128 ``n_samples`` none twice, so that sizes with
+    few coalitions are soon complete. If all are no more than ``n_samples``, values are exact.
 
     Parameters
     ----------
@@ -124,7 +126,9 @@ class KernelDesign:
     @property
     def _listed(self) -> bool:
         """Whether coalitions come from a list of all, so that none comes twice."""
-        return self._exact or self.d <= _MOST_LISTED
+        if self.n_samples == "exact":
+            return True
+        return self.d < (_LISTED_PER_SAMPLE * int(self.n_samples)).bit_length()
 
     @property
     def total(self) -> int:

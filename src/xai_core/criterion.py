@@ -240,20 +240,24 @@ def _dependence(rows: Array, mine: Trace, theirs: Trace) -> Dependence:
 
 
 def _gamma_tail(traces: Array, p: int, mine: Trace, theirs: Trace) -> Array:
-    r"""How likely a larger tr(KHLH) is when the outputs stand in any order.
-
-    The mean and the variance over all orders are exact: Kazi-Aoual et al., 1995, "Refined
-    Approximations to Permutation Tests for Multivariate Inference",
-    https://doi.org/10.1016/0167-9473(94)00064-2
-    """
-    mean = mine.one * theirs.one / (p - 1)
-    variance = 2 * _apart(p, mine) * _apart(p, theirs) / ((p - 1) ** 2 * (p + 1) * (p - 2))
-    tails = _unequal(p, mine) * _unequal(p, theirs)
-    variance = variance + tails / ((p + 1) * p * (p - 1) * (p - 2) * (p - 3))
+    """How likely a larger tr(KHLH) is, by a gamma law."""
+    mean, variance = moments_over_orders(p, mine, theirs)
     known = (mean > 0) & (variance > 0)
     mean, variance = np.where(known, mean, 1.0), np.where(known, variance, 1.0)
     tail = special.gammaincc(mean**2 / variance, np.maximum(traces, 0) * mean / variance)
     return np.where(known, tail, 1.0)
+
+
+def moments_over_orders(p: int, mine: Trace, theirs: Trace) -> tuple[Array, Array]:
+    """Mean and variance of tr(KHLH) over all orders of the outputs, exactly.
+
+    Kazi-Aoual et al., 1995, "Refined Approximations to Permutation Tests for Multivariate
+    Inference", https://doi.org/10.1016/0167-9473(94)00064-2
+    """
+    mean = mine.one * theirs.one / (p - 1)
+    variance = 2 * _apart(p, mine) * _apart(p, theirs) / ((p - 1) ** 2 * (p + 1) * (p - 2))
+    tails = _unequal(p, mine) * _unequal(p, theirs)
+    return mean, variance + tails / ((p + 1) * p * (p - 1) * (p - 2) * (p - 3))
 
 
 def _apart(p: int, trace: Trace) -> Any:

@@ -22,6 +22,8 @@ __all__ = ["SAMPLERS", "background_rows", "bernoulli", "bits", "generator", "shi
 SAMPLERS = ("lhs", "sobol", "halton", "random")
 """Latin hypercube, scrambled Sobol' and Halton sequences, independent points."""
 
+# Not typed: since SciPy 1.15 `rng` is another name of `seed`.
+_SEQUENCES: dict[str, Any] = {"sobol": qmc.Sobol, "halton": qmc.Halton}
 # A scrambled Halton sequence of more columns takes seconds and gigabytes; more columns of Sobol'
 # bits need a million rows to differ.
 _WIDEST = {"sobol": qmc.Sobol.MAXDIM, "halton": 1024}
@@ -59,8 +61,9 @@ def uniform(sampler: str, n: int, d: int, seed: int, block: int = 0) -> Array:
 
     Notes
     -----
-    Owen, 1998, "Scrambling Sobol' and Niederreiter-Xing Points",
-    https://doi.org/10.1006/jcom.1998.0487
+    Matoušek, 1998, "On the L2-Discrepancy for Anchored Boxes",
+    https://doi.org/10.1006/jcom.1998.0489; Owen, 2017, "A Randomized Halton Algorithm in R",
+    https://arxiv.org/abs/1706.02808
 
     Examples
     --------
@@ -70,10 +73,8 @@ def uniform(sampler: str, n: int, d: int, seed: int, block: int = 0) -> Array:
     """
     check(sampler, n, d)
     draws = generator(seed, "uniform", block)
-    if sampler == "sobol":
-        return qmc.Sobol(d, scramble=True, seed=draws).random(n)
-    if sampler == "halton":
-        return qmc.Halton(d, scramble=True, seed=draws).random(n)
+    if sampler in _SEQUENCES:
+        return _SEQUENCES[sampler](d, scramble=True, seed=draws).random(n)
     places = draws.random((n, d))
     if sampler == "random":
         return places
@@ -125,8 +126,7 @@ def bits(sampler: str, n: int, d: int, seed: int, block: int = 0) -> Array:
         # The middle stratum of an odd number of rows may fall on either side.
         half[n // 2] = (n % 2 == 1) & (draws.random(d) < 0.5)
         return draws.permuted(half, axis=0)
-    kind = qmc.Sobol if sampler == "sobol" else qmc.Halton
-    return kind(d, scramble=True, seed=draws).random(n) >= 0.5
+    return _SEQUENCES[sampler](d, scramble=True, seed=draws).random(n) >= 0.5
 
 
 def bernoulli(

@@ -156,7 +156,7 @@ def _first_jansen(m: Moments) -> Array:
     return _ratio(2 * m.variance - m.b_c, 2 * m.variance)
 
 
-Index = Callable[[Moments], Array]
+Index = Callable[[Moments], Any]
 TOTAL_ESTIMATORS: dict[str, Index] = {
     "jansen": _jansen,
     "homma": _homma,
@@ -194,8 +194,8 @@ def _terms(outputs: Outputs) -> Array:
 
 def over_rows(index: Index, outputs: Outputs) -> Array:
     a, b, c = outputs
-    means = [one.mean(0) for one in (a, b, a * a, b * b, a * b, c, c * c)]
-    return index(Moments(*means, ((a - c) ** 2).mean(0), ((b - c) ** 2).mean(0), len(c)))
+    each = (a, b, a * a, b * b, a * b, c, c * c, (a - c) ** 2, (b - c) ** 2)
+    return index(Moments._make([*(one.mean(0) for one in each), len(c)]))
 
 
 def block_error(index: Index, outputs: Outputs, blocks: int) -> Array | None:
@@ -205,7 +205,7 @@ def block_error(index: Index, outputs: Outputs, blocks: int) -> Array | None:
     terms = _terms(outputs)
     each = terms.reshape(len(terms), blocks, -1, terms.shape[2]).mean(2)
     left = (each.sum(1, keepdims=True) - each) / (blocks - 1)
-    without = index(Moments(*left, len(outputs.first) * (blocks - 1) / blocks))
+    without = index(Moments._make([*left, len(outputs.first) * (blocks - 1) / blocks]))
     error = np.sqrt((blocks - 1) * without.var(0))
     return error * special.stdtrit(blocks - 1, 0.975) / _NORMAL
 
@@ -215,13 +215,12 @@ def row_error(index: Index, outputs: Outputs, seed: int) -> Array | None:
     rows, cells = outputs.mixed.shape
     if rows < _FEWEST_ROWS:
         return None
-    draws = designs.generator(seed, "resamples")
-    weights = draws.multinomial(rows, np.full(rows, 1 / rows), _RESAMPLES) / rows
+    # None: so many rows that the normal law is good enough.
+    weights = _weights(seed, rows) if rows <= _MANY_ROWS else None
     step = max(1, _AT_ONCE // (_RESAMPLES * rows))
     found = []
     for start in range(0, cells, step):
-        part = outputs._replace(mixed=outputs.mixed[:, start : start + step])
-        terms = _terms(part)
+        terms = _terms(outputs._replace(mixed=outputs.mixed[:, start : start + step]))
         value, error = _delta(index, terms, np.full((1, rows), 1 / rows))
         found.append((error[0], _deviations(index, terms, weights, value)))
     error, quantile = (np.concatenate(one) for one in zip(*found, strict=True))
@@ -231,9 +230,15 @@ def row_error(index: Index, outputs: Outputs, seed: int) -> Array | None:
     return error * np.maximum(quantile, typical) / _NORMAL
 
 
-def _deviations(index: Index, terms: Array, weights: Array, value: Array) -> Array:
+def _weights(seed: int, rows: int) -> Array:
+    """How often each row is in each resample, over their number."""
+    draws = designs.generator(seed, "resamples")
+    return draws.multinomial(rows, np.full(rows, 1 / rows), _RESAMPLES) / rows
+
+
+def _deviations(index: Index, terms: Array, weights: Array | None, value: Array) -> Array:
     """The 95 % quantile of how many of its own errors a resample's index is off, (d,)."""
-    if weights.shape[1] > _MANY_ROWS:
+    if weights is None:
         return np.full(terms.shape[2], _NORMAL)
     again, error = _delta(index, terms, weights)
     return np.quantile(_ratio(np.abs(again - value), error), 0.95, axis=0)
@@ -243,7 +248,7 @@ def _delta(index: Index, terms: Array, weights: Array) -> tuple[Array, Array]:
     """Indices of weighted rows, (r, d), and their standard errors to first order."""
     rows = terms.shape[1]
     means = np.einsum("rn,mnd->mrd", weights, terms, optimize=True)
-    moments = Moments(*means, rows)
+    moments = Moments._make([*means, rows])
     # A derivative by a step into the complex plane is exact.
     slopes = [
         index(moments._replace(**{name: value + 1e-30j})).imag / 1e-30

@@ -35,9 +35,9 @@ def median_distance(outputs: Array, seed: int = 0) -> float:
 
     Examples
     --------
-    >>> median_distance([0.0, 1.0, 3.0])
+    >>> round(median_distance([0.0, 1.0, 3.0]), 9)
     2.0
-    >>> median_distance([0.0, 0.0, 0.0, 0.0, 3.0])
+    >>> round(median_distance([0.0, 0.0, 0.0, 0.0, 3.0]), 9)
     3.0
     """
     drawn = np.asarray(outputs, float)

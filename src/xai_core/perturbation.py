@@ -26,7 +26,7 @@ class Codes(NamedTuple):
 
     Parameters
     ----------
-    index
+    source
         The input of each row in its group, integers (r,).
     codes
         Arrays (u, ...).
@@ -36,7 +36,7 @@ class Codes(NamedTuple):
         The largest u that any batch has, to which masks are filled up where shapes are fixed.
     """
 
-    index: Array
+    source: Array
     codes: tuple[Array, ...]
     place: Array | None = None
     widest: int = 0
@@ -208,9 +208,9 @@ def _batches(
         row = np.arange(part.start, part.stop)
         pair, turn = row // absent.turns, row % absent.turns
         found = Codes(*perturbation.codes(pair))
-        start = absent.start(found.index, pair, turn)
+        start = absent.start(found.source, pair, turn)
         missing = size - len(row) if fixed else 0
-        index, start = (_filled(x.astype("int32"), missing) for x in (found.index, start))
+        index, start = (_filled(x.astype("int32"), missing) for x in (found.source, start))
         place, codes = found.place, found.codes
         if place is None:
             codes = tuple(_filled(array, missing) for array in codes)
@@ -249,7 +249,7 @@ def _masked_step(
     masked = {}
     for (leaf, keep, settings), own in zip(masks, facts, strict=True):
         mask = partial(_masked, arrays, blend, keep, settings)
-        chosen = floats[leaf], *own, index, start, place, codes
+        chosen: Any = floats[leaf], *own, index, start, place, codes
         masked[leaf] = mask(*chosen) if arrays is np else _backend.fused(mask, *chosen)
     taken = [
         masked[k] if k in masked else arrays.take(x, index, axis=0) for k, x in enumerate(floats)

@@ -54,17 +54,18 @@ class SobolDesign:
     Fel et al., 2021, "Look at the Variance! Efficient Black-box Explanations with Sobol-based
     Sensitivity Analysis", https://arxiv.org/abs/2111.04138
 
-    Within 1.96 standard errors lies the limit of the estimate, in 92 to 98 % of the runs. For
-    "lhs" and "random" they come from resampled rows: squares of differences have heavy tails, so
-    they are those of Hall's symmetric bootstrap-t interval ("On Symmetric Bootstrap Confidence
-    Intervals", 1988, https://doi.org/10.1111/j.2517-6161.1988.tb01707.x), from 16 rows on; above
-    512 rows those of the normal law. Rows of a sequence are not independent, but its blocks are:
-    for "sobol" and "halton" they are those of the t interval, from 8 blocks on.
+    Within 1.96 standard errors lies the limit of the estimate, in 92 to 98 % of the runs. Rows of
+    a sequence are not independent, but its blocks are: from 8 blocks on the errors of "lhs",
+    "sobol" and "halton" are those of the t interval over blocks, and the sequences have none
+    before. Other errors come from resampled rows, 16 at least. Squares of differences have heavy
+    tails, so these are the errors of the symmetric bootstrap-t interval (Hall, 1988, "On Symmetric
+    Bootstrap Confidence Intervals", Journal of the Royal Statistical Society B 50, 35-45); above
+    512 rows those of the normal law.
 
     Examples
     --------
     >>> import numpy as np
-    >>> design = SobolDesign(2, n_design=64)
+    >>> design = SobolDesign(2, n_design=1024)
     >>> masks = design.codes(0, design.total)
     >>> found = design.estimate(masks @ [[1.0], [2.0]], np.array([3.0]))
     >>> np.round(found.values, 1)
@@ -131,12 +132,11 @@ class SobolDesign:
         index = indices.TOTAL_ESTIMATORS[self.estimator]
         total = indices.over_rows(index, outputs)
         first = indices.FIRST_ORDER_ESTIMATORS[self.first_order_estimator]
-        if self.sampler in ("sobol", "halton") or (
-            self.sampler == "lhs" and blocks >= indices.FEWEST_BLOCKS
-        ):
-            error = indices.block_error(index, outputs, blocks)
-        else:
+        many = blocks >= indices.FEWEST_BLOCKS
+        if self.sampler == "random" or (self.sampler == "lhs" and not many):
             error = indices.row_error(index, outputs, self.seed)
+        else:
+            error = indices.block_error(index, outputs, blocks)
         return total, indices.over_rows(first, outputs), error
 
 

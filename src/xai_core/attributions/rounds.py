@@ -98,7 +98,7 @@ class Rounds:
     @property
     def done(self) -> bool:
         """Whether no input has masks left."""
-        return not any(self._stop(row) > self._sent[row] for row in self.active)
+        return not any(self._stop(row) > self._sent[row] for row in self.active.tolist())
 
     def _stop(self, row: int) -> int:
         checks = self._plan.checks(row)
@@ -111,7 +111,7 @@ class Rounds:
 
     def advance(self) -> None:
         """Send the masks up to the next check, and look at the scores of all so far."""
-        stops = np.array([self._stop(row) for row in self.active])
+        stops = np.array([self._stop(row) for row in self.active.tolist()])
         if self._plan.shared:
             self._send_shared(int(self._sent[self.active[0]]), int(stops[0]))
         else:

@@ -175,11 +175,11 @@ def _summed(
 ) -> list[tuple[Tensor, ...]]:
     """Sums over some masks for each float input; ``weights`` (k, w) are centred scores."""
     found = []
-    columns = ops.transpose(weights)
+    columns: Any = ops.transpose(weights)
     for keep, own in settings:
-        mask: Any = keep(ops, None, codes, (), own)
-        mask = ops.reshape(mask, (_MASKS_AT_ONCE, -1)) * ops.expand_dims(valid, 1)
-        squared = mask * mask
+        flat: Any = ops.reshape(keep(ops, None, codes, (), own), (_MASKS_AT_ONCE, -1))
+        mask = flat * ops.expand_dims(valid, 1)
+        squared: Any = mask * mask
         found.append(
             (
                 *(ops.sum(mask, axis=0), ops.sum(squared, axis=0)),

@@ -170,5 +170,5 @@ def _blurred(layout: Callable[[int], str], side: int, x: Array) -> Array:
             f'`perturbation="blurring"` needs inputs with space or time. Received: shape {x.shape}.'
         )
     axes = images.spatial_axes(x.ndim, layout(x.ndim))
-    sides = [side if axis in axes else 1 for axis in range(x.ndim)]
+    sides: Any = [side if axis in axes else 1 for axis in range(x.ndim)]
     return ndimage.uniform_filter(np.asarray(x, "float64"), sides, mode="nearest")
