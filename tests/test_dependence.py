@@ -190,13 +190,13 @@ def test_rows_are_those_of_the_sampler(masks, sampler):
     design = HsicDesign(9, 1024, sampler=sampler, masks=masks, seed=4)
     assert design.total == 1024
     assert design.checks() == [256, 512, 1024]
-    codes = design.codes(0, 1024)
+    codes = design.codes(0, 1024).copy()
     draw = designs.bits if masks == "binary" else designs.uniform
     assert codes.dtype == ("bool" if masks == "binary" else "float32")
     assert np.array_equal(codes, draw(sampler, 1024, 9, 4).astype(codes.dtype))
     parts = [design.codes(a, b) for a, b in [(0, 1), (1, 300), (300, 300), (300, 1024)]]
     assert np.array_equal(np.concatenate(parts), codes)
-    parts[1][:] = 0
+    parts[1][:] = 0  # what is done to a chunk stays there
     assert np.array_equal(design.codes(0, 1024), codes)
 
 
@@ -355,6 +355,13 @@ def test_counted_p_values_are_near_those_of_the_gamma_law(masks):
     assert counted.min() >= 1 / 301
     np.testing.assert_allclose(counted, gamma, atol=0.1)
     assert not np.array_equal(counted, gamma)
+
+
+def test_columns_that_p_values_are_counted_from_are_not_those_of_the_cells():
+    # As many columns as cells: were they the same, the first cell would reach itself.
+    for masks in ("binary", "uniform"):
+        design = HsicDesign(16, 128, masks=masks, p_value_permutations=16)
+        assert run(design, lambda m: 1.0 * m[:, 0]).p_values[0, 0] == 1 / 17
 
 
 def test_some_sobol_bits_are_products_of_three_others():

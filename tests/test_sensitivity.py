@@ -250,6 +250,17 @@ def test_many_rows_have_the_errors_of_the_normal_law():
     assert 0.9 < np.median(error / spread) < 1.1
 
 
+@pytest.mark.parametrize("sampler", ["lhs", "sobol", "halton"])
+def test_eight_blocks_have_the_errors_of_the_t_interval(sampler):
+    one = SobolDesign(16, sampler=sampler, n_blocks=8)
+    scores = sixteen_inputs.score(one.codes(0, one.total)).reshape(8, 32, 18)
+    left = [np.delete(scores, block, 0).reshape(-1, 18) for block in range(8)]
+    without = [indices.sobol_indices(x[:, 0], x[:, 1], x[:, 2:])[0] for x in left]
+    expected = np.sqrt(7 * np.var(without, axis=0)) * 2.364624 / 1.96
+    found = run(one, sixteen_inputs.score)
+    np.testing.assert_allclose(found.error[0], expected, rtol=1e-6, atol=1e-12)
+
+
 DESIGNS = {
     "lhs": {},
     "random": {"sampler": "random"},

@@ -12,7 +12,7 @@ from xai_core.typing import Array
 
 # Drawn pairs for each term of the regression, and for each cell.
 _FOR_ERROR, _FOR_SLOPES = 3, 8
-_NUMBERS = 2**20
+_NUMBERS = 2**19
 """How many numbers a block of pairs may take."""
 
 

@@ -29,7 +29,7 @@ _ROWS_WITH_ERROR, _DRAWS_WITH_ERROR = 512, 8
 _COALITIONS, _LISTED, _ORDERS = 16, 17, 18
 _WORDS = 4
 """Words of 64 bits that one step of the generator's counter gives."""
-_NUMBERS = 2**20
+_NUMBERS = 2**18
 """How many numbers a block of rows may take."""
 
 

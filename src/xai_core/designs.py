@@ -244,12 +244,11 @@ def smallest_bits(d: int) -> int:
     """The smallest power of two of rows in which no two of d columns of Sobol' bits agree.
 
     A column of first bits is a Walsh function, which the rows 1, 2, 4, ... determine; two agree in
-    2**m rows where m of these do, and scrambling only complements columns. The sequence is in the
-    order of a Gray code, so row 2**k of it comes at position 2**(k + 1) - 1.
+    2**m rows where they do in m of these, and scrambling only complements columns.
     """
     sequence, found, seen = qmc.Sobol(d, scramble=False), [], 0
     while len({column.tobytes() for column in np.array(found, bool).T}) < d or not found:
-        position = 2 ** (len(found) + 1) - 1
+        position = 2 ** len(found)
         sequence.fast_forward(position - seen)
         found.append(sequence.random(1)[0] >= 0.5)
         seen = position + 1
