@@ -111,3 +111,15 @@ def test_wrong_fields_are_refused(fields, error, says):
 def test_tables_cannot_be_blurred():
     with pytest.raises(ValueError, match='`perturbation="blurring"` needs inputs with space'):
         Sobol(lambda x: x, perturbation="blurring")(np.ones((2, 3)), 0)
+
+
+@pytest.mark.parametrize("masks", [None, np.array([[0, 1, 2, 3], [0, 0, 1, 2]])])
+def test_rows_of_a_design_share_a_row_of_the_background(masks):
+    """Else a column that plays no part would have the variance of the background."""
+    rng = np.random.default_rng(0)
+    background, x = rng.normal(size=(100, 4)), rng.normal(size=(2, 4))
+    fields = {"n_design": 64, "n_blocks": 2, "feature_mask": masks, **REGRESSION}
+    sobol = Sobol(lambda x: x @ np.array([2.0, 1.0, 1.0, 0.0]), background=background, **fields)
+    found = sobol(x, 0)
+    np.testing.assert_allclose(found.values[:, 3], 0, atol=1e-9)
+    assert (found.values[:, :3] > 0.01).all()

@@ -142,8 +142,9 @@ def places(mask: Any, shape: Sequence[int], channel: int | None, rows: int | Non
             each = [np.unique(one, return_inverse=True)[1].reshape(one.shape) for one in labels]
             return np.stack(each).astype("int32")
     raise ValueError(
-        f"`feature_mask` must have the shape of one sample, {tuple(shape)}, with or without "
-        f"channels, alone or with the batch axis of the inputs in front. Received: {given.shape}."
+        f"`feature_mask` must have the shape of one sample, {tuple(shape)}, or of the inputs, "
+        f"{('N' if rows is None else rows, *shape)}, with or without channels. "
+        f"Received: {given.shape}."
     )
 
 

@@ -30,6 +30,9 @@ class CellPlan:
         Number of inputs.
     blend
         How rows are perturbed by masks.
+    share
+        Number of consecutive masks that share a drawn row of the background, for a number of
+        cells.
     """
 
     def __init__(
@@ -38,8 +41,9 @@ class CellPlan:
         design: Callable[[int], Design],
         rows: int,
         blend: Callable[..., Any] = perturbation.replaced,
+        share: Callable[[int], int] = lambda count: 1,
     ) -> None:
-        self._cells, self.blend = cells, blend
+        self._cells, self.blend, self._share = cells, blend, share
         self.shared = all(not isinstance(one, Labelled) or one.shared for one in cells)
         count = 1 if self.shared else rows
         self._ends = [np.cumsum([one.size(row) for one in cells]) for row in range(count)]
@@ -61,6 +65,10 @@ class CellPlan:
         """Which cells the masks keep."""
         codes = self._designs[row % len(self._designs)].codes(start, stop)
         return (np.pad(codes, ((0, 0), (0, self._width - codes.shape[1]))),)
+
+    def share(self, row: int) -> int:
+        """Number of consecutive masks that share a drawn row of the background."""
+        return self._share(int(self._ends[row % len(self._ends)][-1]))
 
     def found(self, rows: Array, scores: Array, whole: Array) -> list[Found]:
         """What the scores (k, n, M) of some inputs tell of each."""

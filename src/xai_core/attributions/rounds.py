@@ -50,6 +50,10 @@ class Plan(Protocol):
         """The masks of an input in short."""
         ...
 
+    def share(self, row: int) -> int:
+        """Number of consecutive masks of an input that share a drawn row of the background."""
+        ...
+
     def found(self, rows: Array, scores: Array, whole: Array) -> list[Found]:
         """What the scores (k, n, M) of some inputs' first k masks tell of each."""
         ...
@@ -132,7 +136,12 @@ class Rounds:
             masks = self._plan.codes(0, int(sample[0]), int(sample[-1]) + 1)
             return Codes(active[pair % count], masks, sample - sample[0], widest)
 
-        found = self._scored((stop - start) * count, codes, lambda pair: start + pair // count)
+        share = self._plan.share(0)
+
+        def draw(pair: Array) -> Array:
+            return (start + pair // count) // share
+
+        found = self._scored((stop - start) * count, codes, draw)
         each = found.reshape(stop - start, count, -1)
         for k, row in enumerate(active):
             self._parts[row].append(each[:, k])
@@ -156,16 +165,22 @@ class Rounds:
             joined = tuple(np.concatenate(x) for x in zip(*masks, strict=True))
             return Codes(self.active[k], joined)
 
-        found = self._scored(int(ends[-1]), codes, lambda pair: place(pair)[1])
+        shares = np.array([self._plan.share(row) for row in self.active.tolist()])
+
+        def draw(pair: Array) -> Array:
+            k, sample = place(pair)
+            return sample // shares[k]
+
+        found = self._scored(int(ends[-1]), codes, draw)
         for k, row in enumerate(self.active):
             self._parts[row].append(found[ends[k] - lengths[k] : ends[k]])
 
     def _scored(
-        self, total: int, codes: Callable[[Array], Codes], sample: Callable[[Array], Array]
+        self, total: int, codes: Callable[[Array], Codes], draw: Callable[[Array], Array]
     ) -> Array:
         group, plan = self._group, self._plan
         perturbed = Perturbation(total, codes, plan.maskings, plan.blend)
-        absent = self._absent(sample)
+        absent = self._absent(draw)
         found = perturbation.scored(group, perturbed, self.targets, absent, self._size).scores
         if np.isfinite(self._whole).all():
             perturbation.check_finite(found)
@@ -174,8 +189,8 @@ class Rounds:
     def _absent_turns(self) -> int:
         return self._absent(lambda pair: pair).turns
 
-    def _absent(self, sample: Callable[[Array], Array]) -> Absent:
-        """What stands for absent cells; rows of a background may be drawn, one for each mask."""
+    def _absent(self, draw: Callable[[Array], Array]) -> Absent:
+        """What stands for absent cells; background rows may be drawn, by their number."""
         standing = self._standing
         if standing.background is None:
             return perturbation.baselines(self._group, standing.group_baselines or [])
@@ -185,7 +200,7 @@ class Rounds:
 
         def drawn(index: Array, pair: Array, turn: Array) -> Array:
             del index, turn
-            number = sample(pair)
+            number = draw(pair)
             low = int(number.min())
             every = designs.background_rows(standing.seed, low, int(number.max()) + 1, count)
             return every[number - low]

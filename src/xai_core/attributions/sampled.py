@@ -184,7 +184,7 @@ class AbstractSampled(AbstractExplainer):
         grids = [one for one in found if isinstance(one, Grid) and len(one.sides) > 1]
         if self.shifted and len(grids) == len(found):
             return ShiftedPlan(grids, self._design(sum(one.size(0) for one in grids)))
-        return CellPlan(found, self._design, len(group), self._blend())
+        return CellPlan(found, self._design, len(group), self._blend(), self._share)
 
     def _cells(self, group: Group) -> list[Grid | Labelled]:
         decided = group.request.decided
@@ -194,6 +194,11 @@ class AbstractSampled(AbstractExplainer):
         own = every[group.rows] if len(every) > 1 else every
         sent = group.to_device(own) if len(every) > 1 else group.sent(own)
         return [Labelled(own, sent)]
+
+    def _share(self, count: int) -> int:
+        """Number of consecutive masks over some cells that share a drawn row of the background."""
+        del count
+        return 1
 
     def _blend(self) -> Callable[..., Any]:
         return perturbation.replaced

@@ -67,6 +67,11 @@ class ShiftedPlan:
             self._design.seed, start, stop, highs
         )
 
+    def share(self, row: int) -> int:
+        """Each mask has a row of the background of its own."""
+        del row
+        return 1
+
     def found(self, rows: Array, scores: Array, whole: Array) -> list[Found]:
         """The mean scores where elements are kept, with their errors, of some inputs."""
         del rows, whole

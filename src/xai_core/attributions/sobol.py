@@ -62,7 +62,7 @@ class Sobol(AbstractSampled):
     baseline : number, array, "mean", "blur", callable or list, optional
         What stands in a masked cell: see `IntegratedGradients`; 0 by default.
     background : array or DataFrame, shape (B, ...), optional
-        Rows of data instead, of which each mask takes one at random.
+        Rows of data instead, of which each row of the design takes one at random.
     tolerance : float, optional
         Stop as soon as the mean standard error of the cells is at most this share of the largest
         absolute value of a cell; looked at after each block, of
@@ -79,8 +79,9 @@ class Sobol(AbstractSampled):
     Notes
     -----
     Fel et al., 2021, "Look at the Variance! Efficient Black-box Explanations with Sobol-based
-    Sensitivity Analysis", https://arxiv.org/abs/2111.04138. Standard errors: rows are drawn again
-    (bootstrap) for "lhs" and "random"; for the sequences from eight blocks on.
+    Sensitivity Analysis", https://arxiv.org/abs/2111.04138. Standard errors come from rows that are
+    drawn again for "random", and for "lhs" below eight blocks; from the blocks for "lhs", "sobol"
+    and "halton" from eight on. The two sequences have none below.
 
     Examples
     --------
@@ -142,6 +143,10 @@ class Sobol(AbstractSampled):
         return SobolDesign(
             count, self.n_design, self.n_blocks, self.sampler, *estimators, self.seed
         )
+
+    def _share(self, count: int) -> int:
+        """A row of the design, of which the masks differ in single cells only."""
+        return count + 2
 
     def _blend(self) -> Callable[..., Any]:
         return _amplified if self.perturbation == "amplitude" else perturbation.replaced
