@@ -126,6 +126,8 @@ SAMPLED_CHANGES = {
 }
 
 SOME = tuple(name for name in EVERY if name not in ("gray", "torch_table"))
+# Of one row and of few, `test_sampled` tries.
+SIZES_ELSEWHERE = {"batch_size": (64,), "progress": (True, False)}
 LONG_SHAP = {"n_samples": 600}
 
 CASES = (
@@ -229,6 +231,7 @@ CASES = (
         "RISE",
         kinds=(*SOME, *VOLUMES),
         fields={"n_samples": 60},
+        neutral=SIZES_ELSEWHERE,
         changes={
             **SAMPLED_CHANGES,
             "n_samples": Change(60, 80),
@@ -239,8 +242,9 @@ CASES = (
     ),
     Case(
         "KernelSHAP",
-        kinds=(*SOME, *VOLUMES),
+        kinds=SOME,
         fields={"n_samples": 120},
+        neutral=SIZES_ELSEWHERE,
         changes={
             **SAMPLED_CHANGES,
             "n_samples": Change(120, 140),
@@ -254,6 +258,7 @@ CASES = (
         "ShapleySampling",
         kinds=("table", "series", "image"),
         fields={"n_permutations": 2},
+        neutral=SIZES_ELSEWHERE,
         models_of="KernelSHAP",
         changes={
             **SAMPLED_CHANGES,
@@ -268,6 +273,7 @@ CASES = (
         "LIME",
         kinds=("table", "series", "image"),
         fields={"n_samples": 60},
+        neutral=SIZES_ELSEWHERE,
         models_of="KernelSHAP",
         changes={
             **{name: change for name, change in SAMPLED_CHANGES.items() if name != "tolerance"},
@@ -281,11 +287,12 @@ CASES = (
     ),
     Case(
         "Sobol",
-        kinds=SOME,
-        fields={"n_design": 2},
+        kinds=tuple(name for name in SOME if name != "series"),
+        fields={"n_design": 8},
+        neutral=SIZES_ELSEWHERE,
         changes={
             **SAMPLED_CHANGES,
-            "n_design": Change(2, 3),
+            "n_design": Change(8, 9),
             "n_blocks": Change(1, 2),
             "sampler": Change("lhs", "sobol"),
             "estimator": Change("jansen", "janon"),
@@ -300,6 +307,7 @@ CASES = (
         "HSIC",
         kinds=SOME,
         fields={"n_samples": 64},
+        neutral=SIZES_ELSEWHERE,
         changes={
             **SAMPLED_CHANGES,
             "n_samples": Change(64, 80),

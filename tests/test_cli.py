@@ -116,6 +116,11 @@ def test_no_option_of_a_method_is_one_of_explain_itself(name):
 
 def test_the_demo_trains_explains_and_draws(tmp_path, capsys, monkeypatch):
     """The real thing, with fewer images to score: it trains for a few seconds of one core."""
+    few = {
+        name: {key: min(value, 64) for key, value in m.items()} for name, m in demo._MASKS.items()
+    }
+    few["KernelSHAP"] = {"n_samples": 128}
+    monkeypatch.setattr(demo, "_MASKS", few)
     monkeypatch.setattr(demo, "_SCORED", 10)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "--output", str(folder)]) == 0

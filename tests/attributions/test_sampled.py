@@ -18,7 +18,7 @@ FEW = {
     "LIME": {"n_samples": 60},
     "KernelSHAP": {"n_samples": 120},
     "ShapleySampling": {"n_permutations": 4},
-    "Sobol": {"n_design": 2},
+    "Sobol": {"n_design": 8},
     "HSIC": {"n_samples": 64},
 }
 AVERAGED = ("KernelSHAP", "ShapleySampling")
