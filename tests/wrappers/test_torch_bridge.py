@@ -282,7 +282,8 @@ def test_indices_are_of_64_bits_as_torch_wants_them():
     x, places = KINDS["table"].inputs(3), np.array([3, 0, 1])
     explanation = Saliency(Module(forward))((x, places), places)
     assert_same(explanation.values, np.eye(4)[places])
-    assert not Saliency(Module(forward))((x, places), 2).values.any()
+    with pytest.warns(xai.ExplanationWarning, match="zero everywhere"):
+        assert not Saliency(Module(forward))((x, places), 2).values.any()
 
 
 # --- several outputs ----------------------------------------------------------------------------
