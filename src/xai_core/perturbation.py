@@ -75,7 +75,16 @@ def replaced(arrays: Any, x: Tensor, mask: Any, absent: Any) -> Tensor:
     """Rows with ``absent`` where they are not kept, in proportion to the mask."""
     if "bool" in str(mask.dtype):
         return arrays.where(mask, x, absent)
+    x, mask, absent = in_one_type(arrays, x, mask, absent)
     return absent + mask * (x - absent)
+
+
+def in_one_type(arrays: Any, x: Any, mask: Any, absent: Any) -> tuple[Any, Any, Any]:
+    """Numbers that can be subtracted: those of the inputs' float type, integers as float64."""
+    if arrays is not np:
+        return x, arrays.cast(mask, x.dtype), absent
+    kind = x.dtype if x.dtype.kind == "f" else np.dtype("float64")
+    return x.astype(kind), mask.astype(kind), absent.astype(kind)
 
 
 @dataclass(frozen=True, eq=False)

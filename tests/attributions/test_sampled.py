@@ -8,7 +8,7 @@ import pytest
 
 import tiny_models
 from oracles import assert_same
-from tiny_models import KINDS
+from tiny_models import BACKEND, KINDS
 from xai_core import attributions
 from xai_core.attributions import RISE, KernelSHAP, Occlusion
 
@@ -345,3 +345,31 @@ def test_converged_inputs_stop_and_the_others_go_on(name):
     alone = loose(x[1:], 0)
     assert_same(alone.values[0], early.values[1])
     assert alone.rows[0] == early.rows[1]
+
+
+# --- types of numbers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["RISE", "Sobol", "HSIC"])
+def test_masks_of_parts_do_not_wrap_small_integers_around(name):
+    x = np.random.default_rng(0).integers(0, 100, (2, 8, 8, 1)).astype("uint8")
+
+    def predict(rows):
+        return np.asarray(rows, float).mean((1, 2)) / 255
+
+    found = build(name, predict, baseline=200, batch_size=64)(x, 0)
+    expected = build(name, predict, baseline=200.0, batch_size=64)(x.astype("float64"), 0)
+    assert_same(found.values, expected.values)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a torch module")
+@pytest.mark.parametrize("name", ["RISE", "Sobol", "HSIC", "KernelSHAP"])
+def test_modules_of_another_precision_get_their_own(name):
+    import torch
+
+    x = KINDS["torch_image"].inputs()
+    module = tiny_models.fresh("torch_image")
+    expected = build(name, module, batch_size=64)(x, TARGETS)
+    for dtype, tolerance in ((torch.float64, 1e-4), (torch.bfloat16, 0.2)):
+        found = build(name, module.to(dtype), batch_size=64)(x, TARGETS)
+        assert_same(found.values, expected.values, tolerance)

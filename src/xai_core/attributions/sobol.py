@@ -164,7 +164,7 @@ class Sobol(AbstractSampled):
 
 def _amplified(arrays: Any, x: Tensor, mask: Any, absent: Any) -> Any:
     """Rows to which the mask is added, from -1/2 to 1/2 of the amplitude."""
-    del arrays
+    x, mask, absent = perturbation.in_one_type(arrays, x, mask, absent)
     return x + (mask - 0.5) * absent
 
 
