@@ -211,6 +211,14 @@ def test_options_of_a_method_are_its_fields(explain, files, tmp_path):
     assert wanted.items() <= explanation.config.items()
 
 
+def test_a_number_may_have_a_word_beside_it(explain, tmp_path):
+    typed = "--n-samples exact --grid-size 2,3 --model-output softmax"
+    assert explain(*typed.split(), method="KernelSHAP")[0] == 0
+    explanation = Explanation.load(tmp_path / "maps" / "a_KernelSHAP.npz")
+    assert (explanation.config["n_samples"], explanation.features.shape) == ("exact", (1, 6))
+    assert explanation.rows[0] == 64
+
+
 def test_flags_layers_and_names_of_classes(explain, files, tmp_path):
     (files / "by_index.json").write_text(
         json.dumps({str(k): [f"n{k}", name] for k, name in enumerate("wxyz")})

@@ -143,7 +143,7 @@ def _reader(one: dataclasses.Field) -> Callable[[str], Any]:
                     return kind(text)
                 except ValueError:
                     continue
-        if kinds & {"str", "Any"}:
+        if kinds & {"str", "Any", "Literal"}:
             return text
         wanted = " or ".join(sorted(kinds & {"int", "float", "tuple", "None"}))
         raise argparse.ArgumentTypeError(f"must be {wanted}. Received: {text!r}")
