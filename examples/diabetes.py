@@ -38,7 +38,7 @@ for name, found in explanations.items():
 figure = xai.plots.bar(list(explanations.values()), titles=list(explanations), columns=3)
 figure.savefig("diabetes.png", dpi=120)
 
-# %% Rows until the errors are a twentieth of the largest value, or 20,000
+# %% Rows until the errors are a twentieth of the largest value, or 2,000 orders of the columns
 shap = xai.attributions.ShapleySampling(
     model, **settings, n_permutations=2000, tolerance=0.05, baseline=x.mean(0)
 )

@@ -5,9 +5,11 @@ import pytest
 
 import oracles
 import tiny_models
+from cases import CASES
 from oracles import GOLDEN_TARGETS, assert_same
 from tiny_models import KINDS
 from xai_core import attributions
+from xai_core.attributions.sampled import AbstractSampled
 
 KINDS_OF = {
     twin: [kind for kind in KINDS.values() if kind.twin == twin and kind.name != "shared"]
@@ -58,6 +60,31 @@ def test_backend_gives_the_stored_map(golden, kind, name):
     )
     assert_same(explanation.values, kind.layout(golden[f"{kind.twin}/{name}"]))
     assert_same(explanation.scores, golden[f"{kind.twin}/scores"])
+
+
+SAMPLED = [case for case in CASES if issubclass(case.cls, AbstractSampled)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        pytest.param(kind, case, id=f"{kind.name}-{case.name}")
+        for case in SAMPLED
+        for kind in KINDS.values()
+        if kind.name in ("table", "image", "torch_image") and kind.name in case.kinds
+    ],
+)
+def test_backend_gives_the_map_of_the_float64_twin_under_the_same_masks(kind, case):
+    """Masks are made by NumPy alone, and stored numbers of `test_designs` hold them bit for bit."""
+    found = case.on(kind.name, batch_size=64)(kind.inputs(), GOLDEN_TARGETS)
+    twin = case.build(lambda x: oracles.logits(kind.twin, x), batch_size=64)
+    expected = twin(oracles.inputs(kind.twin), GOLDEN_TARGETS)
+    assert found.rows.tolist() == expected.rows.tolist()
+    if expected.features is not None:
+        assert_same(found.features, expected.features)
+    assert_same(found.values, kind.layout(expected.values))
+    if expected.standard_error is not None:
+        assert_same(found.standard_error, kind.layout(expected.standard_error))
 
 
 def test_stored_numbers_are_those_of_the_oracle(golden):

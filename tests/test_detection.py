@@ -16,11 +16,13 @@ from oracles import assert_same
 from tiny_models import FORMS
 from xai_core import operators
 from xai_core.attributions import (
+    RISE,
     GradCAM,
     IntegratedGradients,
     Occlusion,
     Saliency,
     SmoothGrad,
+    Sobol,
 )
 from xai_core.metrics import Deletion, Insertion
 
@@ -246,6 +248,29 @@ def test_methods_and_metrics_take_boxes():
         expected = boxes.detection(boxes.detect(np.zeros_like(X)), REFERENCES)
         assert_same(ends, expected)
     assert Deletion(model).masked(explanation, X, 0.5).shape == X.shape
+
+
+SAMPLED = [(RISE, {"n_samples": 64}), (Sobol, {"n_design": 8, "grid_size": 3})]
+
+
+@pytest.mark.parametrize(("method", "fields"), SAMPLED, ids=[one.__name__ for one, _ in SAMPLED])
+def test_masks_show_the_boxes_of_one_set_of_rows(method, fields):
+    """RISE with this operator is D-RISE; the twin stands for any detector that only predicts."""
+    each, rows = list(REFERENCES.swapaxes(0, 1)), []
+
+    def detect(x):
+        rows.append(len(x))
+        return boxes.detect(x)
+
+    operator = xai.Tasks.OBJECT_DETECTION
+    found = method(boxes.detector(), operator=operator, **fields).explain_each(X, each)
+    twins = method(detect, operator=operator, **fields).explain_each(X, each)
+    assert sum(rows) == int(twins[0].rows.sum()) + 1
+    for one, twin, reference in zip(found, twins, each, strict=True):
+        assert_same(one.scores, boxes.detection(boxes.detect(X), reference[:, None]))
+        assert_same(one.values, twin.values, 1e-4)
+    alone = method(detect, operator=operator, **fields)(X, each[1])
+    np.testing.assert_array_equal(alone.values, twins[1].values)
 
 
 def test_cam_of_a_detector_needs_a_layer():

@@ -12,12 +12,16 @@ from oracles import assert_same
 from tiny_models import BACKEND
 from xai_core import operators, targets
 from xai_core.attributions import (
+    HSIC,
+    RISE,
     GradCAM,
     GradientInput,
     IntegratedGradients,
+    KernelSHAP,
     Occlusion,
     Saliency,
     SmoothGrad,
+    Sobol,
 )
 from xai_core.metrics import Deletion, Insertion
 
@@ -171,6 +175,25 @@ def test_methods_and_metrics_take_masks():
         assert result.flip_share is None
         ends = result.curves[:, 0] if metric.inserts else result.curves[:, -1]
         assert_same(ends, scores(np.zeros_like(X)))
+
+
+SAMPLED = [
+    (RISE, {"n_samples": 64}),
+    (Sobol, {"n_design": 8, "grid_size": 3}),
+    (HSIC, {"n_samples": 64, "grid_size": 3}),
+    (KernelSHAP, {"n_samples": 64, "grid_size": 3}),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"), SAMPLED, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_masks_show_the_zones(method, fields):
+    operator = xai.Tasks.SEMANTIC_SEGMENTATION
+    found = method(boxes.segmenter(), operator=operator, **fields)(X, ZONES)
+    twin = method(boxes.segment, operator=operator, **fields)(X, ZONES)
+    assert_same(found.scores, scores(X))
+    assert_same(found.values, twin.values, 1e-4)
 
 
 def test_cam_of_a_segmentation():

@@ -94,11 +94,9 @@ CLOSED_FORMS = {
 def test_closed_forms(name, estimator):
     model, total, first = CLOSED_FORMS[name]
     found = run(SobolDesign(len(total), 8192, sampler="sobol", estimator=estimator), model)
-    # Estimators that compare products with the variance keep its error.
-    tolerance = 0.02 if estimator in ("homma", "saltelli") else 0.005
-    assert np.abs(found.values - total).max() < tolerance
+    assert np.abs(found.values - total).max() < 0.005
     if first is not None:
-        assert np.abs(found.first_order - first).max() < 0.02
+        assert np.abs(found.first_order - first).max() < 0.005
 
 
 def test_exclusive_or_has_total_indices_of_one():

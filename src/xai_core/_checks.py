@@ -41,7 +41,8 @@ def number(
     low = minimum is not None and value < minimum
     high = maximum is not None and float(value) > maximum
     if low or high or not math.isfinite(value):
-        rule = "finite" if not (low or high) else f"within [{minimum}, {maximum}]"
+        rule = f"at least {minimum}" if maximum is None else f"within [{minimum}, {maximum}]"
+        rule = rule if low or high else "finite"
         raise ValueError(f"`{name}` must be {rule}. Received: {value}.")
     return float(value)
 

@@ -92,7 +92,7 @@ class CoalitionRegression:
         values = values - values.mean(0) + gain / self._d
         if self.complete:
             return values, np.zeros_like(values)
-        few = self._drawn < _FOR_ERROR * len(self._inverse)
+        few = too_few(self._drawn, self._d)
         return values, None if few else np.sqrt(self._variance(left, solution))
 
     def _variance(self, left: Array, solution: Array) -> Array:
@@ -156,11 +156,21 @@ class CoalitionRegression:
         lean = 2 * share - 1
         bump = lean * (1 - lean**2)
         columns = [kept - share, bump, bump * lean**2]
-        if self._drawn >= _FOR_SLOPES * self._d:
+        if _with_slopes(self._drawn, self._d):
             # The mean over the sizes.
             middle = np.mean((2 * np.arange(1, self._d) / self._d - 1) ** 2)
             columns.append((kept - share) * (lean**2 / middle - 1))
         return np.concatenate(columns, axis=1)
+
+
+def too_few(drawn: int, d: int) -> bool:
+    """Whether so many drawn pairs of d cells give no standard errors."""
+    terms = d + 2 + (d if _with_slopes(drawn, d) else 0)
+    return drawn < _FOR_ERROR * terms
+
+
+def _with_slopes(drawn: int, d: int) -> bool:
+    return drawn >= _FOR_SLOPES * d
 
 
 def _by_size(d: int) -> Strata:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from xai_core import _checks
-from xai_core._coalition_regression import CoalitionRegression
+from xai_core._coalition_regression import CoalitionRegression, too_few
 from xai_core.estimators import Estimate, doubling
 from xai_core.typing import Array
 
@@ -21,12 +21,13 @@ LINKS = ("identity", "logit")
 """What is explained: the score, or its log-odds."""
 
 _MOST_EXACT = 16
-_LISTED_PER_SAMPLE = 128
-"""A list of all coalitions is made where it is at most this many times as long as the sample."""
+_LISTED, _LISTED_PER_SAMPLE = 2**20, 128
+"""A list of all coalitions is made where it is no longer than this, and at most so many times as
+long as the sample."""
 # What a standard error takes: rows of the model, and independent draws.
 _ROWS_WITH_ERROR, _DRAWS_WITH_ERROR = 512, 8
 # Beside the streams of `designs`.
-_COALITIONS, _LISTED, _ORDERS = 16, 17, 18
+_COALITIONS, _LIST, _ORDERS = 16, 17, 18
 _WORDS = 4
 """Words of 64 bits that one step of the generator's counter gives."""
 _NUMBERS = 2**18
@@ -126,14 +127,24 @@ class KernelDesign:
     @property
     def _listed(self) -> bool:
         """Whether coalitions come from a list of all, so that none comes twice."""
-        if self.n_samples == "exact":
+        if self._exact:
             return True
-        return self.d < (_LISTED_PER_SAMPLE * int(self.n_samples)).bit_length()
+        return 2**self.d <= min(_LISTED, _LISTED_PER_SAMPLE * int(self.n_samples))
 
     @property
     def total(self) -> int:
         """Number of rows, that of the input itself not among them."""
         return (2**self.d if self._exact else int(self.n_samples)) - 1
+
+    @property
+    def without_error(self) -> str | None:
+        """Only many rows give any, unless they are all."""
+        drawn = (self.total - 1) // 2 - self.d
+        if self._exact:
+            return None
+        if self.total + 1 < _ROWS_WITH_ERROR:
+            return f"for fewer than {_ROWS_WITH_ERROR} rows"
+        return "for so few rows of so many cells" if too_few(drawn, self.d) else None
 
     def checks(self) -> list[int]:
         """Numbers of rows after which there is an estimate: two for each single cell, and more."""
@@ -256,6 +267,16 @@ class PermutationDesign:
         """Number of rows, that of the input itself not among them."""
         return 1 + self.n_permutations * (self.d - 1)
 
+    @property
+    def without_error(self) -> str | None:
+        """Only many rows and draws give any, unless the values are exact."""
+        if self.d <= self._orders:
+            return None
+        if self.total + 1 < _ROWS_WITH_ERROR:
+            return f"for fewer than {_ROWS_WITH_ERROR} rows"
+        few = self.n_permutations // self._orders < _DRAWS_WITH_ERROR
+        return f"for fewer than {_DRAWS_WITH_ERROR} independent draws of orders" if few else None
+
     def checks(self) -> list[int]:
         """Numbers of rows after which there is an estimate, with whole draws."""
         each = max(1, self._orders * (self.d - 1))
@@ -329,7 +350,7 @@ def _smaller_ones(d: int, seed: int, count: int) -> Array:
     number = np.arange(1, 2 ** (d - 1))
     size = np.bitwise_count(number).astype(int)
     smaller = np.minimum(size, d - size)
-    words = _words(seed, _LISTED, 0, 1, len(number))[0]
+    words = _words(seed, _LIST, 0, 1, len(number))[0]
     order = np.argsort(
         smaller.astype(np.uint64) << np.uint64(58) | words >> np.uint64(6), kind="stable"
     )

@@ -19,10 +19,8 @@ from xai_core.typing import Array
 
 __all__ = ["Dependence", "binary_hsic", "pair_hsic", "uniform_hsic"]
 
-_ROWS = 512
-_PAIRS = 512
-# So many numbers of all cells' kernels at once.
-_AT_ONCE = 2**22
+# So many numbers of a kernel, of all cells' kernels, and of all pairs of bits at once.
+_BLOCK, _AT_ONCE, _PAIRS = 2**20, 2**22, 2**22
 
 
 class Dependence(NamedTuple):
@@ -90,9 +88,13 @@ def binary_hsic(kept: Array, outputs: Array, width: float) -> Dependence:
     signs = np.where(kept, 1.0, -1.0)
     signs -= signs.mean(0)
     seen = _seen(outputs, width, signs)
-    squares = signs**2
-    mine = Trace(squares.sum(0) / 2, (squares.sum(0) / 2) ** 2, (squares**2).sum(0) / 4)
-    return _dependence(signs * seen.products / 2, mine, seen.trace)
+    rows = seen.products
+    rows *= signs
+    rows /= 2
+    np.square(signs, out=signs)
+    half = signs.sum(0) / 2
+    mine = Trace(half, half**2, np.einsum("pc,pc->c", signs, signs) / 4)
+    return _dependence(rows, mine, seen.trace)
 
 
 def uniform_hsic(masks: Array, outputs: Array, width: float, kernel: str) -> Dependence:
@@ -127,7 +129,7 @@ def uniform_hsic(masks: Array, outputs: Array, width: float, kernel: str) -> Dep
     seen = _seen(outputs, width, np.empty((p, 0)))
     rows, sums = np.empty((p, d)), np.empty((p, d))
     squares, diagonal = np.zeros(d), np.empty((p, d))
-    for part, centred in kernels.centred_blocks(outputs, width, seen.sums, _ROWS):
+    for part, centred in kernels.centred_blocks(outputs, width, seen.sums, max(1, _BLOCK // p)):
         place = np.arange(part.start, part.stop)
         for cell in range(d):
             block = kernels.KERNELS[kernel](masks[part, cell, None], masks[None, :, cell])
@@ -189,8 +191,9 @@ def _pairs_of_bits(kept: Array, outputs: Array, width: float) -> Array:
     signs = np.where(kept, 1.0, -1.0)
     found = np.full((d, d), np.nan)
     one, other = np.triu_indices(d, 1)
-    for start in range(0, len(one), _PAIRS):
-        i, j = one[start : start + _PAIRS], other[start : start + _PAIRS]
+    step = max(1, _PAIRS // p)
+    for start in range(0, len(one), step):
+        i, j = one[start : start + step], other[start : start + step]
         both = signs[:, i] * signs[:, j]
         products = _seen(outputs, width, both - both.mean(0)).products
         found[i, j] = found[j, i] = np.einsum("pc,pc->c", both, products) / (4 * (p - 1) ** 2)
@@ -216,11 +219,12 @@ class Seen(NamedTuple):
 def _seen(outputs: Array, width: float, columns: Array) -> Seen:
     products, sums = np.empty_like(columns), np.empty(len(outputs))
     squares = 0.0
-    for part, block in kernels.blocks(outputs, width, _ROWS):
+    for part, block in kernels.blocks(outputs, width, max(1, _BLOCK // len(outputs))):
         products[part] = block @ columns
         sums[part] = block.sum(1)
         squares += np.vdot(block, block)
-    return Seen(products - products.mean(0), sums, _trace(np.ones(len(outputs)), sums, squares))
+    products -= products.mean(0)
+    return Seen(products, sums, _trace(np.ones(len(outputs)), sums, squares))
 
 
 def _trace(diagonal: Array, sums: Array, squares: Any) -> Trace:
@@ -232,10 +236,12 @@ def _trace(diagonal: Array, sums: Array, squares: Any) -> Trace:
 
 
 def _dependence(rows: Array, mine: Trace, theirs: Trace) -> Dependence:
-    """From the row sums (p, d) of the products of both centred kernels."""
+    """From the row sums (p, d) of the products of both centred kernels, which are overwritten."""
     p = len(rows)
     traces = rows.sum(0)
-    error = 2 * rows.std(0, ddof=1) / math.sqrt(p) / (p - 1)
+    rows -= traces / p
+    deviation = np.sqrt(np.einsum("pc,pc->c", rows, rows) / (p - 1))
+    error = 2 * deviation / math.sqrt(p) / (p - 1)
     return Dependence(traces / (p - 1) ** 2, error, _gamma_tail(traces, p, mine, theirs))
 
 

@@ -63,7 +63,8 @@ class HsicDesign:
     Dependence Measure", https://arxiv.org/abs/2206.06219
 
     The kernel on scores is a Gaussian whose width is their median distance; where that is 0, the
-    median of those that are not. HSIC does not depend on an offset or the unit of the scores.
+    median of those that are not. HSIC does not depend on an offset or the unit of the scores,
+    unless they vary by less than a millionth of their size, which counts as rounding.
     Within 1.96 standard errors lies the limit, in 92 to 98 % of the runs, for cells with a limit
     of at least 5 / n_samples. "sobol" and "halton" give neither errors nor p-values, which need
     rows drawn independently: some columns of Sobol' bits are products of three others, and have
@@ -116,6 +117,14 @@ class HsicDesign:
     def total(self) -> int:
         """Number of masks."""
         return self.n_samples
+
+    @property
+    def without_error(self) -> str | None:
+        """Rows of a sequence are not independent."""
+        if self.sampler not in _INDEPENDENT:
+            return "for a sequence"
+        few = self.n_samples < _FEWEST_ROWS
+        return f"for fewer than {_FEWEST_ROWS} masks" if few else None
 
     @cached_property
     def _rows(self) -> Array:

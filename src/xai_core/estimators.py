@@ -66,6 +66,11 @@ class Design(Protocol):
         """Number of rows, that of the input itself not among them."""
         ...
 
+    @property
+    def without_error(self) -> str | None:
+        """Why even all rows give no standard errors, such as "of a sequence"; None if they do."""
+        ...
+
     def codes(self, start: int, stop: int) -> Array:
         """How much of each cell is kept in some rows, (stop - start, d), however they are cut.
 

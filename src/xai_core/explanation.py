@@ -75,7 +75,8 @@ class Explanation:
     converged : array, shape (N,), optional
         Whether ``tolerance`` was met.
     feature_mask : array, optional
-        Which cell each element belongs to; shared by all inputs.
+        Which cell each element belongs to: of one sample's shape where all inputs share it, of
+        rank and length of ``values`` where each has its own.
     class_names, feature_names : tuple of str, optional
         Names of the output's columns and of the input's features.
     seed : int, optional
@@ -177,6 +178,9 @@ class Explanation:
         for name in ("values", *PER_SAMPLE):
             if taken[name] is not None:
                 taken[name] = taken[name][rows]
+        mask = self.feature_mask
+        if mask is not None and mask.ndim == self.values.ndim and len(mask) == len(self):
+            taken["feature_mask"] = mask[rows]
         return Explanation(**taken)
 
     def __repr__(self) -> str:

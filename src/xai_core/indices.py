@@ -17,10 +17,10 @@ __all__ = ["FIRST_ORDER_ESTIMATORS", "TOTAL_ESTIMATORS", "sobol_indices"]
 _NORMAL = 1.96
 _RESAMPLES = 200
 # With fewer rows no error was honest; with more than the second the normal law is good enough.
-_FEWEST_ROWS, _MANY_ROWS = 16, 512
+FEWEST_ROWS, _MANY_ROWS = 16, 512
 FEWEST_BLOCKS = 8
 # So many numbers of all resamples at once.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 
 
 def sobol_indices(
@@ -213,7 +213,7 @@ def block_error(index: Index, outputs: Outputs, blocks: int) -> Array | None:
 def row_error(index: Index, outputs: Outputs, seed: int) -> Array | None:
     """Half of the symmetric bootstrap-t interval over 1.96."""
     rows, cells = outputs.mixed.shape
-    if rows < _FEWEST_ROWS:
+    if rows < FEWEST_ROWS:
         return None
     # None: so many rows that the normal law is good enough.
     weights = _weights(seed, rows) if rows <= _MANY_ROWS else None

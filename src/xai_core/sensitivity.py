@@ -97,6 +97,20 @@ class SobolDesign:
         return self.n_blocks * self._block
 
     @property
+    def without_error(self) -> str | None:
+        """Resampled rows and blocks of a sequence must be several."""
+        if self._by_rows(self.n_blocks):
+            few = self.n_design * self.n_blocks < indices.FEWEST_ROWS
+            return f"for fewer than {indices.FEWEST_ROWS} rows of the design" if few else None
+        few = self.n_blocks < indices.FEWEST_BLOCKS
+        return f"for fewer than {indices.FEWEST_BLOCKS} blocks of a sequence" if few else None
+
+    def _by_rows(self, blocks: int) -> bool:
+        """Whether errors come from resampled rows, not from blocks."""
+        many = blocks >= indices.FEWEST_BLOCKS
+        return self.sampler == "random" or (self.sampler == "lhs" and not many)
+
+    @property
     def _block(self) -> int:
         return self.n_design * (self.d + 2)
 
@@ -132,8 +146,7 @@ class SobolDesign:
         index = indices.TOTAL_ESTIMATORS[self.estimator]
         total = indices.over_rows(index, outputs)
         first = indices.FIRST_ORDER_ESTIMATORS[self.first_order_estimator]
-        many = blocks >= indices.FEWEST_BLOCKS
-        if self.sampler == "random" or (self.sampler == "lhs" and not many):
+        if self._by_rows(blocks):
             error = indices.row_error(index, outputs, self.seed)
         else:
             error = indices.block_error(index, outputs, blocks)

@@ -110,6 +110,11 @@ class SurrogateDesign:
         """Number of rows, that of the input itself not among them."""
         return self.n_samples - 1
 
+    @property
+    def without_error(self) -> str:
+        """The penalty biases the coefficients."""
+        return "because its penalty biases the coefficients"
+
     def checks(self) -> list[int]:
         """Numbers of rows after which there is an estimate."""
         return doubling(self.total)

@@ -62,35 +62,3 @@ def test_errors_shrink_with_the_masks():
     assert errors(1024).mean() < 0.7 * errors(256).mean()
     assert errors(256, sampler="sobol") is None
     assert errors(256, sampler="random") is not None
-
-
-@pytest.mark.parametrize(
-    ("fields", "error", "says"),
-    [
-        ({"n_samples": 3}, ValueError, "`n_samples`"),
-        ({"n_samples": 100, "sampler": "sobol"}, ValueError, "`n_samples`.*power of two"),
-        ({"sampler": "grid"}, ValueError, "`sampler`"),
-        ({"masks": "real"}, ValueError, "`masks`"),
-        ({"kernel": "rbf"}, ValueError, "`kernel`"),
-        ({"kernel": "linear", "masks": "uniform"}, ValueError, "`kernel`"),
-        ({"interactions": 1}, TypeError, "`interactions`"),
-        ({"interactions": True, "sampler": "sobol"}, ValueError, "`interactions`"),
-        ({"p_value_permutations": -1}, ValueError, "`p_value_permutations`"),
-        ({"tolerance": 0.1, "sampler": "halton"}, ValueError, "`tolerance` needs standard errors"),
-    ],
-)
-def test_wrong_fields_are_refused(fields, error, says):
-    with pytest.raises(error, match=says):
-        HSIC(lambda x: x, **fields)
-
-
-def test_sequence_that_repeats_columns_is_refused():
-    hsic = HSIC(lambda x: np.asarray(x).mean((1, 2)), grid_size=7, n_samples=64, sampler="sobol")
-    with pytest.raises(ValueError, match=r"`n_samples`.*512|`n_samples`.*256"):
-        hsic(np.ones((1, 14, 14, 1)), 0)
-
-
-def test_pairs_of_several_inputs_are_refused():
-    hsic = HSIC(lambda x: x["a"][:, 0], interactions=True, **REGRESSION)
-    with pytest.raises(ValueError, match="`interactions` needs a model of one input"):
-        hsic({"a": np.ones((2, 3)), "b": np.ones((2, 3))}, 0)

@@ -10,6 +10,7 @@ from cases import tripled
 from noisy import IMAGES, X, explainer, model
 from tiny_models import KINDS
 from xai_core.attributions import (
+    RISE,
     FORGrad,
     GradCAM,
     IntegratedGradients,
@@ -58,6 +59,12 @@ FIELDS = [
         ("`noise`", '"range"', "(2,)", '"absolute"'),
     ),
     Row("unknown reducer", lambda: image(reducer="median"), ValueError, ("`reducer`", "median")),
+    Row(
+        "tolerance of the wrapped",
+        lambda: SmoothGrad(RISE(black_box, tolerance=0.1)),
+        ValueError,
+        ("`tolerance`", "left out", "0.1 in rise"),
+    ),
     Row(
         "reducer where there are no channels",
         lambda: VarGrad(FORGrad(GradCAM(model()), sigma=3), reducer="max"),

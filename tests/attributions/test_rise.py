@@ -77,11 +77,6 @@ def test_errors_are_honest():
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
-def test_elements_that_are_never_kept_are_refused():
-    with pytest.raises(ValueError, match="`n_samples` must be so many that each element is kept"):
-        RISE(lambda x: x, n_samples=2, keep_probability=0.01)(np.ones((1, 50)), 0)
-
-
 # --- masks --------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import tiny_models
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 from xai_core import attributions
-from xai_core.attributions import RISE, KernelSHAP, Occlusion
+from xai_core.attributions import RISE, Occlusion
 
 TARGETS = np.array([2, 0, 1, 1, 0])
 FEW = {
@@ -161,6 +161,49 @@ def test_one_mask_per_input_is_as_if_each_were_alone(name):
         assert np.isnan(found.features[row, count:]).all()
 
 
+def products(x):
+    return np.asarray(x, float).prod(1) + np.asarray(x, float).sum(1)
+
+
+OWN = {
+    "ShapleySampling": ([50, 5, 50], {}),
+    "KernelSHAP": ([20, 8, 20], {"n_samples": 1000}),
+    "RISE": ([12, 3, 7], {"n_samples": 600}),
+    "LIME": ([12, 3, 7], {"n_samples": 600}),
+    "Sobol": ([12, 3, 7], {"n_design": 16, "n_blocks": 2}),
+    "HSIC": ([12, 3, 7], {"n_samples": 600}),
+}
+"""Numbers of groups of three inputs; of five (eight) all is soon known, and not the error."""
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.parametrize("name", OWN)
+def test_inputs_of_few_and_many_groups_fit_together(name, batch_size):
+    groups, fields = OWN[name]
+    x = np.random.default_rng(0).uniform(0.9, 1.1, (3, 50))
+    own = np.stack([np.arange(50) % count for count in groups])
+    fields = {"operator": "regression", "batch_size": batch_size, **fields}
+    explainer = getattr(attributions, name)(products, feature_mask=own, **fields)
+    found = explainer(x, 0)
+    *_, last = explainer.refine(x, 0)
+    assert_same(last.values, found.values)
+    for row, count in enumerate(groups):
+        one = getattr(attributions, name)(products, feature_mask=own[row], **fields)
+        alone = one(x[row : row + 1], 0)
+        assert_same(found.values[row], alone.values[0])
+        assert_same(found.features[row, :count], alone.features[0])
+        assert np.isnan(found.features[row, count:]).all()
+        assert found.rows[row] == last.rows[row] == alone.rows[0]
+        np.testing.assert_array_equal(found[row].feature_mask, own[row : row + 1])
+        if found.standard_error is None:
+            assert alone.standard_error is None
+        elif alone.standard_error is None:
+            assert np.isnan(found.standard_error[row]).all()
+        else:
+            assert_same(found.standard_error[row], alone.standard_error[0])
+    assert (found.standard_error is None) == (name == "LIME")
+
+
 @EVERY
 def test_several_inputs_have_one_design(name):
     """Cells of all inputs are masked together, as the columns of one table would be."""
@@ -288,63 +331,111 @@ def test_frames_reach_the_function_as_frames(name):
     assert np.isfinite(found.values).all()
 
 
-@pytest.mark.parametrize(
-    ("background", "error", "says"),
-    [
-        (np.zeros((0, 3)), ValueError, "`background` must hold at least one row"),
-        (np.zeros((2, 4)), ValueError, r"`background` must hold rows of shape \(3,\)"),
-        (np.zeros((101, 3)), ValueError, r"at most 100 rows.*101.*KMeans"),
-        ({"a": np.zeros((2, 3)), "b": np.zeros((2, 3))}, ValueError, "structure of the inputs"),
-    ],
-    ids=["empty", "shape", "many", "structure"],
-)
-def test_wrong_backgrounds_are_refused(background, error, says):
-    for explainer in (KernelSHAP, Occlusion):
-        with pytest.raises(error, match=says):
-            explainer(curved, background=background)(np.zeros((2, 3)), 0)
-
-
-def test_background_beside_a_baseline_is_refused():
-    for explainer in (KernelSHAP, Occlusion, RISE):
-        with pytest.raises(ValueError, match="`baseline` must be left out beside `background`"):
-            explainer(curved, background=np.zeros((2, 3)), baseline=0.0)
-
-
-def test_background_must_be_finite_numbers_for_a_network():
-    x = KINDS["table"].inputs()
-    model = tiny_models.model("table", "KernelSHAP")
-    with pytest.raises(ValueError, match="`background` must be finite"):
-        KernelSHAP(model, background=np.full_like(x, np.nan))(x, TARGETS)
-    with pytest.raises(TypeError, match="`background` must be numbers"):
-        KernelSHAP(model, background=x.astype(object))(x, TARGETS)
-
-
 # --- tolerance and refinement -------------------------------------------------------------------
+
+
+def peaked(x):
+    """Hardly depends on chance for a small input, much for a large one."""
+    x = np.asarray(x, float)
+    return x @ np.arange(12) + 3 * x[:, 1] * x[:, 2] * x[:, 3]
+
+
+PEAKED = np.array([[0.3] * 12, [4.0] * 12])
+
+
+def endless(name, model=peaked, **fields):
+    return getattr(attributions, name)(model, operator="regression", **ENDLESS[name], **fields)
 
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_converged_inputs_stop_and_the_others_go_on(name):
-    """The first input hardly depends on chance, the second does."""
-
-    def predict(x):
-        x = np.asarray(x, float)
-        return x @ np.arange(12) + 3 * x[:, 1] * x[:, 2] * x[:, 3]
-
-    x = np.array([[0.3] * 12, [4.0] * 12])
-    explainer = getattr(attributions, name)(predict, operator="regression", **ENDLESS[name])
-    whole = explainer(x, 0)
+    explainer = endless(name)
+    whole = explainer(PEAKED, 0)
     assert whole.converged is None
     relative = whole.feature_standard_error.mean(1) / np.abs(whole.features).max(1)
     loose = dataclasses.replace(explainer, tolerance=float(2 * relative.max()))
-    early = loose(x, 0)
+    early = loose(PEAKED, 0)
     assert early.converged.all()
     assert (early.rows < whole.rows).all()
-    strict = dataclasses.replace(explainer, tolerance=0.0)(x, 0)
+    strict = dataclasses.replace(explainer, tolerance=0.0)(PEAKED, 0)
+    assert not strict.converged.any()
     assert_same(strict.values, whole.values)
     assert strict.rows.tolist() == whole.rows.tolist()
-    alone = loose(x[1:], 0)
+    alone = loose(PEAKED[1:], 0)
     assert_same(alone.values[0], early.values[1])
     assert alone.rows[0] == early.rows[1]
+    for size in (1, 7, 64):
+        again = dataclasses.replace(loose, batch_size=size)(PEAKED, 0)
+        assert_same(again.values, early.values)
+        assert again.rows.tolist() == early.rows.tolist()
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_refinement_improves_until_it_is_the_call(name):
+    sent = []
+
+    def predict(x):
+        sent.append(len(x))
+        return peaked(x)
+
+    whole = endless(name)(PEAKED, 0)
+    rows, errors = [], []
+    for found in endless(name, predict).refine(PEAKED, 0):
+        # Rows are sent when the next estimate is asked for; one is the probe.
+        assert sum(sent) == found.rows.sum() + 1
+        rows.append(int(found.rows[0]))
+        errors.append(found.feature_standard_error)
+    assert len(rows) >= 3
+    assert rows == sorted(set(rows))
+    assert rows[-1] == whole.rows[0]
+    np.testing.assert_array_equal(found.values, whole.values)
+    assert_same(found.feature_standard_error, whole.feature_standard_error)
+    first, last = next(error for error in errors if error is not None), errors[-1]
+    assert last.mean() < 0.9 * first.mean()
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_refinement_ends_where_the_tolerance_is_met(name):
+    relative = 2.0 * max(
+        error.mean() / np.abs(values).max()
+        for found in [endless(name)(PEAKED, 0)]
+        for error, values in zip(found.feature_standard_error, found.features, strict=True)
+    )
+    early = endless(name, tolerance=relative)
+    *before, last = early.refine(PEAKED, 0)
+    called = early(PEAKED, 0)
+    np.testing.assert_array_equal(last.values, called.values)
+    assert last.rows.tolist() == called.rows.tolist()
+    assert last.converged.all()
+    assert not any(found.converged.all() for found in before)
+
+
+@pytest.mark.parametrize("name", [*ENDLESS, "LIME"])
+def test_network_is_refined_and_inputs_leave_it_early(name):
+    """The first input is nearly the baseline, and hardly depends on chance."""
+    x, fields = KINDS["table"].inputs(3), ENDLESS.get(name, {"n_samples": 600})
+    x = np.concatenate([x, np.full_like(x[:1], 1e-3)])[::-1].copy()
+    model = tiny_models.model("table", BY_STEPS.get(name, name))
+    fields = {**fields, "n_samples": 600} if "n_samples" in fields else fields
+    explainer = getattr(attributions, name)(model, batch_size=64, **fields)
+    each = explainer.refine(x, 1)
+    first = next(found for found in each if name == "LIME" or found.standard_error is not None)
+    *_, last = explainer.refine(x, 1)
+    whole = explainer(x, 1)
+    assert_same(last.values, whole.values)
+    if name == "KernelSHAP":  # all coalitions of four columns come at once
+        return
+    assert (first.rows < last.rows).all()
+    if name == "LIME":
+        return
+    relative = first.feature_standard_error.mean(1) / np.abs(first.features).max(1)
+    loose = dataclasses.replace(explainer, tolerance=float(np.sort(relative)[:2].mean()))
+    found = loose(x, 1)
+    assert len(set(found.rows.tolist())) > 1
+    for row in range(4):
+        alone = loose(x[row : row + 1], 1)
+        assert_same(alone.values[0], found.values[row])
+        assert alone.rows[0] == found.rows[row]
 
 
 # --- types of numbers ---------------------------------------------------------------------------

@@ -44,18 +44,3 @@ def test_approaches_the_exact_values():
     error = np.abs(found.features - exact.features)
     assert (error <= 4.5 * found.feature_standard_error + 1e-5).all()
     assert error.mean() < 0.05 * np.abs(exact.features).mean()
-
-
-@pytest.mark.parametrize(
-    ("fields", "error", "says"),
-    [
-        ({"n_permutations": 0}, ValueError, "`n_permutations`"),
-        ({"n_permutations": 1.5}, TypeError, "`n_permutations`"),
-        ({"n_permutations": 7}, ValueError, "`n_permutations` must be even"),
-        ({"antithetic": 1}, TypeError, "`antithetic`"),
-        ({"link": "probit"}, ValueError, "`link`"),
-    ],
-)
-def test_wrong_fields_are_refused(fields, error, says):
-    with pytest.raises(error, match=says):
-        ShapleySampling(lambda x: x, **fields)

@@ -83,36 +83,6 @@ def test_errors_come_from_rows_or_from_blocks():
     assert narrow.mean() < 0.5 * wide.mean()
 
 
-@pytest.mark.parametrize(
-    ("fields", "error", "says"),
-    [
-        ({"n_design": 1}, ValueError, "`n_design`"),
-        ({"n_design": 20, "sampler": "sobol"}, ValueError, "`n_design`.*power of two"),
-        ({"n_blocks": 0}, ValueError, "`n_blocks`"),
-        ({"sampler": "grid"}, ValueError, "`sampler`.*'grid'"),
-        ({"estimator": "pearson"}, ValueError, "`estimator`"),
-        ({"first_order_estimator": "glen"}, ValueError, "`first_order_estimator`"),
-        ({"perturbation": "noise"}, ValueError, "`perturbation`"),
-        ({"sigma": 3}, ValueError, "`sigma` must be left out"),
-        ({"sigma": 1, "perturbation": "blurring"}, ValueError, "`sigma`"),
-        ({"sigma": 2.5, "perturbation": "blurring"}, TypeError, "`sigma`"),
-        ({"sigma": 0, "perturbation": "amplitude"}, ValueError, "`sigma` must be above 0"),
-        ({"baseline": 1.0, "perturbation": "blurring"}, ValueError, "`baseline` must be left"),
-        ({"background": np.ones((2, 3)), "perturbation": "amplitude"}, ValueError, "`background`"),
-        ({"tolerance": 0.1}, ValueError, "`tolerance` needs standard errors.*one block"),
-        ({"tolerance": 0.1, "n_blocks": 3, "sampler": "halton"}, ValueError, "eight blocks"),
-    ],
-)
-def test_wrong_fields_are_refused(fields, error, says):
-    with pytest.raises(error, match=says):
-        Sobol(lambda x: x, **fields)
-
-
-def test_tables_cannot_be_blurred():
-    with pytest.raises(ValueError, match='`perturbation="blurring"` needs inputs with space'):
-        Sobol(lambda x: x, perturbation="blurring")(np.ones((2, 3)), 0)
-
-
 @pytest.mark.parametrize("masks", [None, np.array([[0, 1, 2, 3], [0, 0, 1, 2]])])
 def test_rows_of_a_design_share_a_row_of_the_background(masks):
     """Else a column that plays no part would have the variance of the background."""

@@ -183,8 +183,8 @@ def test_a_row_with_a_mask_of_its_own_is_drawn_alone():
     masks = np.array([[0, 0, 1], [0, 1, 2]])
     cells = np.array([[1.0, 2.0, np.nan], [1.0, 2.0, 3.0]])
     found = Explanation(np.ones((2, 3)), "Occlusion", features=cells, feature_mask=masks)
-    assert labels(plots.bar(found[0])) == ["part 1", "part 0"]
-    assert labels(plots.bar(found[1])) == ["part 2", "part 1", "part 0"]
+    assert labels(plots.bar(found[0])) == ["group 1", "group 0"]
+    assert labels(plots.bar(found[1])) == ["group 2", "group 1", "group 0"]
     with pytest.raises(ValueError, match=r"share one `feature_mask`.* explanation\[0\]"):
         plots.bar(found)
 

@@ -26,11 +26,12 @@ def check_field(background: Any, baseline: Any) -> None:
         )
 
 
-def length(background: Any) -> int:
-    """Number of rows of a background, of one array or of each input's."""
-    while isinstance(background, Mapping | tuple):
-        parts = background.values() if isinstance(background, Mapping) else background
-        background = next(iter(parts))
+def length(background: Any, several: bool) -> int:
+    """Number of rows of a background, of one array or of each of ``several`` inputs."""
+    if isinstance(background, tuple) or (isinstance(background, list) and several):
+        return length(background[0], several=False)
+    if isinstance(background, Mapping):
+        return length(next(iter(background.values())), several=False)
     return len(background)
 
 

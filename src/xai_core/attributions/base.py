@@ -167,7 +167,8 @@ class AbstractExplainer(abc.ABC):
     def explain_each(self, inputs: Any, targets: Any) -> list[Any]:
         """Explain the same inputs for several targets, from one set of model rows.
 
-        Sixteen targets share one forward pass; more take as many passes as they have sixteens.
+        Masks and their scores serve all targets. Of methods with gradients sixteen targets share
+        one forward pass; more take as many passes as they have sixteens.
 
         Parameters
         ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,11 @@ class Labelled:
 
     def size(self, row: int) -> int:
         """Number of groups of an input."""
-        return int(parts.counts(self.places)[row % len(self.places)])
+        return int(self._counts[row % len(self.places)])
+
+    @cached_property
+    def _counts(self) -> Array:
+        return parts.counts(self.places)
 
     def masking(self, leaf: int, first: int) -> Masking:
         """The masks of codes whose columns from ``first`` on are the groups."""

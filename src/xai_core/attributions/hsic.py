@@ -41,9 +41,10 @@ class HSIC(AbstractSampled):
         Of uniform masks, "sobolev" by default. On binary ones both would only change the
         scale.
     interactions : bool
-        Also of pairs of cells, for "lhs" and "random".
+        Also what each pair of cells tells together beyond the two, for "lhs" and "random".
     p_value_permutations : int
-        Permutations of the scores behind the p-values; 0 takes the gamma approximation.
+        Random columns beside those of the cells that the p-values count; 0 takes the gamma
+        approximation.
     grid_size : int or tuple of int, optional
         Number of cells along each axis of space or time. By default 16 windows of a series, 8
         along an image's sides, 4 along a volume's.
@@ -104,9 +105,6 @@ class HSIC(AbstractSampled):
     def _check_design(self) -> None:
         _checks.integer("n_samples", self.n_samples, minimum=4)
         self._design(2)
-
-    def _without_error(self) -> str | None:
-        return None if self.sampler in ("lhs", "random") else "for a sequence"
 
     def _design(self, count: int) -> Design:
         """Masks over a number of cells."""

@@ -82,9 +82,6 @@ class KernelSHAP(AbstractSampled):
     def _check_design(self) -> None:
         self._design(2)
 
-    def _without_error(self) -> str | None:
-        return None
-
     def _design(self, count: int) -> Design:
         """Coalitions of a number of cells."""
         return KernelDesign(count, self.n_samples, self.link, self.seed)

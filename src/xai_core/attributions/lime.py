@@ -85,9 +85,6 @@ class LIME(AbstractSampled):
     def _check_design(self) -> None:
         self._design(2)
 
-    def _without_error(self) -> str | None:
-        return "because its penalty biases the coefficients"
-
     def _design(self, count: int) -> Design:
         """Random cells that are on."""
         fields = self.keep_probability, self.kernel_width, self.regressor, self.seed

@@ -111,6 +111,11 @@ class AbstractNoise(AbstractExplainer):
                 "without a model."
             )
         self._check_reducers()
+        if (tolerance := getattr(self._base, "tolerance", None)) is not None:
+            raise ValueError(
+                f"`tolerance` must be left out of the explainer that {type(self).__name__} asks "
+                f"for each noisy input. Received: {tolerance} in {type(self._base).__name__}."
+            )
         noise = host(self.noise, "noise")
         if noise.dtype.kind not in "fiu":
             raise TypeError(f"`noise` must be a number or an array. Received: {self.noise!r}.")

@@ -134,7 +134,7 @@ class Occlusion(AbstractExplainer):
         """Model rows of one input: its own score, and one for each part and baseline."""
         count = len(_baselines.as_list(self._baseline))
         if self.background is not None:
-            count = background.length(self.background)
+            count = background.length(self.background, self._model.several_inputs)
         if self.feature_mask is None:
             return 1 + count * sum(self._cells((1, *shape)).total for shape in shapes)
         shape = shapes[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,8 @@ from xai_core.typing import Array
 _NORMALIZATIONS = ("coverage", "expected")
 _USUAL, _OF_BOXES = 4000, 5000
 _GRID_OF_BOXES = 16
+_KEPT = 16
+"""Times that an element is kept on average, of which none at all is next to impossible."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,7 +36,8 @@ class RISE(AbstractSampled):
     operator, output, batch_size, progress
         As for every explainer: see `AbstractExplainer`.
     n_samples : int, optional
-        Number of masks, at least 2; 4,000 by default, 5,000 for the boxes of a detector.
+        Number of masks, at least 16 / ``keep_probability``; 4,000 by default, 5,000 for the boxes
+        of a detector.
     keep_probability : float
         Of each bit, within (0, 1).
     normalization : {"coverage", "expected"}
@@ -87,14 +91,17 @@ class RISE(AbstractSampled):
 
     def _check_design(self) -> None:
         if self.n_samples is not None:
-            _checks.integer("n_samples", self.n_samples, minimum=2)
+            _checks.integer("n_samples", self.n_samples)
         _checks.choice("normalization", self.normalization, _NORMALIZATIONS)
         probability = _checks.number("keep_probability", self.keep_probability)
         if not 0 < probability < 1:
             raise ValueError(f"`keep_probability` must be within (0, 1). Received: {probability}.")
-
-    def _without_error(self) -> str | None:
-        return None
+        least, count = _least(probability), self._design(1).total
+        if count < least:
+            raise ValueError(
+                f"`n_samples` must be at least {least} for a `keep_probability` of {probability}, "
+                f"so that every element is kept by some masks. Received: {count}."
+            )
 
     @property
     def _of_boxes(self) -> bool:
@@ -141,9 +148,15 @@ class BernoulliDesign:
         """Number of masks."""
         return self.n_samples
 
+    @property
+    def without_error(self) -> None:
+        """All masks are independent."""
+        return None
+
     def checks(self) -> list[int]:
-        """After 256, 512, 1,024, ... masks, and at the end."""
-        return doubling(self.n_samples)
+        """After 256, 512, 1,024, ... masks that keep every element, and at the end."""
+        least = _least(self.probability)
+        return [k for k in doubling(self.n_samples) if k >= least or k == self.n_samples]
 
     def codes(self, start: int, stop: int) -> Array:
         """The bits of some masks, (stop - start, count)."""
@@ -159,3 +172,8 @@ class BernoulliDesign:
         sums = [kept.sum(axis=0), (kept**2).sum(axis=0), moved @ kept]
         sums += [powers[1] @ kept**2, powers[2] @ kept**2]
         return Estimate(*coverage(len(scores), sums, middle, self.expected))
+
+
+def _least(probability: float) -> int:
+    """The fewest masks after which every element was kept by some."""
+    return math.ceil(_KEPT / probability)

@@ -11,7 +11,7 @@ import numpy as np
 from xai_core import designs, perturbation
 from xai_core._request import Group
 from xai_core._scoring import score_step
-from xai_core.attributions.running import Maps
+from xai_core.attributions.running import Maps, check_scores
 from xai_core.perturbation import Absent, Codes, Masking, Perturbation
 from xai_core.typing import Array
 
@@ -89,6 +89,7 @@ class Rounds:
         given = *group.inputs(), group.targets()
         self.scores, self.targets = group.step(score_step, *given, rows=len(group))
         self._whole = np.asarray(group.on_host(self.scores), "float64")
+        check_scores("the inputs", self._whole, np.r_[group.rows])
         self._parts: list[list[Array]] = [[] for _ in range(len(group))]
         self._found: list[Found | None] = [None] * len(group)
         self._sent = np.zeros(len(group), int)
@@ -116,6 +117,8 @@ class Rounds:
     def advance(self) -> None:
         """Send the masks up to the next check, and look at the scores of all so far."""
         stops = np.array([self._stop(row) for row in self.active.tolist()])
+        left = stops > self._sent[self.active]
+        self.active, stops = self.active[left], stops[left]
         if self._plan.shared:
             self._send_shared(int(self._sent[self.active[0]]), int(stops[0]))
         else:
@@ -126,7 +129,7 @@ class Rounds:
 
     def _send_shared(self, start: int, stop: int) -> None:
         active, count = self.active, len(self.active)
-        turns = self._absent_turns()
+        turns = self._turns
         widest = min(_widest(self._size, count * turns), self._size)
         if count < len(self._group):
             widest = self._size  # one shape, however many inputs are left
@@ -158,7 +161,7 @@ class Rounds:
         def codes(pair: Array) -> Codes:
             k, sample = place(pair)
             masks = []
-            for one in range(int(k[0]), int(k[-1]) + 1):
+            for one in np.unique(k):
                 own = sample[k == one]
                 distinct = self._plan.codes(self.active[one], int(own[0]), int(own[-1]) + 1)
                 masks.append(tuple(x[own - own[0]] for x in distinct))
@@ -182,12 +185,16 @@ class Rounds:
         perturbed = Perturbation(total, codes, plan.maskings, plan.blend)
         absent = self._absent(draw)
         found = perturbation.scored(group, perturbed, self.targets, absent, self._size).scores
-        if np.isfinite(self._whole).all():
-            perturbation.check_finite(found)
+        perturbation.check_finite(found)
         return np.asarray(found, "float64")
 
-    def _absent_turns(self) -> int:
-        return self._absent(lambda pair: pair).turns
+    @property
+    def _turns(self) -> int:
+        """Rows for each mask, over which scores are averaged."""
+        standing = self._standing
+        if standing.background is None:
+            return len(standing.group_baselines or [])
+        return int(standing.background[0].shape[0]) if standing.averaged else 1
 
     def _absent(self, draw: Callable[[Array], Array]) -> Absent:
         """What stands for absent cells; background rows may be drawn, by their number."""
@@ -235,9 +242,16 @@ class Rounds:
         def leaves(arrays: list[list[Array]]) -> tuple[Any, ...]:
             return tuple(self._group.to_device(_stacked(x)) for x in zip(*arrays, strict=True))
 
-        per_leaf = {name: leaves([one.fields[name] for one in found]) for name in first.fields}
-        if first.errors is not None:
-            per_leaf["standard_error"] = leaves([one.errors for one in found])
+        fields = [
+            one.fields | ({} if one.errors is None else {"standard_error": one.errors})
+            for one in found
+        ]
+        # Inputs with other cells may lack a field.
+        names = {name: own[name] for own in fields for name in own}
+        per_leaf = {
+            name: leaves([own.get(name, [_nothing(x) for x in like]) for own in fields])
+            for name, like in names.items()
+        }
         facts = {}
         if first.base is not None:
             facts["base_values"] = self._group.to_device(
@@ -250,7 +264,7 @@ class Rounds:
             self.targets,
             facts,
             per_leaf=per_leaf,
-            rows=1 + self._sent * self._absent_turns(),
+            rows=1 + self._sent * self._turns,
             converged=None if tolerance is None else self.converged.copy(),
         )
 
@@ -262,6 +276,11 @@ def _stacked(arrays: tuple[Array, ...]) -> Array:
     for k, array in enumerate(arrays):
         found[(k, *map(slice, array.shape))] = array
     return found
+
+
+def _nothing(like: Array) -> Array:
+    """An array without elements of the same number of targets and axes."""
+    return np.empty((len(like), *[0] * (like.ndim - 1)))
 
 
 def _widest(size: int, each: int) -> int:

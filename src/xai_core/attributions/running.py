@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xai_core import _backend, _checks, _doubts, operators
+from xai_core._inputs import host
 from xai_core._progress import progress_bar
 from xai_core._request import Request
 from xai_core.attributions import provenance
@@ -19,7 +20,7 @@ from xai_core.explanation import Explanation
 from xai_core.typing import Array, Tensor
 
 TARGETS_PER_STEP = 16
-"""Targets that share one forward pass in `explain_each`; it bounds the memory of their maps."""
+"""Targets that share one pass with gradients in `explain_each`, which bounds the memory of maps."""
 SATURATED = 0.999
 GAP = 0.05
 NEGLIGIBLE = 1e-3
@@ -74,7 +75,7 @@ def groups(explainer: Any, request: Request, reduced: bool) -> Iterator[Maps]:
 def collected(explainer: Any, request: Request) -> Maps:
     """The reduced maps of all rows and targets, on the host.
 
-    Targets share the forward passes of their part of at most `TARGETS_PER_STEP`.
+    Targets share the forward passes of their part, as `_targets_at_once` cuts them.
     """
     parts = request.parts(_targets_at_once(explainer))
     total = len(parts) * int(_rows(explainer, request).sum())
@@ -99,6 +100,7 @@ def refined(explainer: Any, request: Request) -> Iterator[Any]:
         request = replace(request, advance=advance)
         with request.model.on_device():
             every = [explainer._rounds(group) for group in request.groups(explainer._batch_size)]
+        warn = True
         while not all(rounds.done for rounds in every):
             maps = []
             for rounds in every:
@@ -108,7 +110,8 @@ def refined(explainer: Any, request: Request) -> Iterator[Any]:
                     if explainer.tolerance is not None:
                         rounds.settle(explainer.tolerance)
                     maps.append(_without_padding(explainer._known(rounds), len(rounds)))
-            yield _made(explainer, request, _on_host(maps), 1, start)[0]
+            yield _made(explainer, request, _on_host(maps), 1, start, warn)[0]
+            warn = False
 
 
 def _without_padding(maps: Maps, rows: int) -> Maps:
@@ -136,7 +139,9 @@ def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
     return _made(explainer, request, collected(explainer, request), count, start)
 
 
-def _made(explainer: Any, request: Request, maps: Maps, count: int, start: float) -> list[Any]:
+def _made(
+    explainer: Any, request: Request, maps: Maps, count: int, start: float, warn: bool = True
+) -> list[Any]:
     """Explanations of what a method returned, checked."""
     if maps.scores is not None:
         if len(maps.scores) != len(request.batch):
@@ -144,8 +149,8 @@ def _made(explainer: Any, request: Request, maps: Maps, count: int, start: float
                 f"`operator` must return one score per row, {len(request.batch)}. "
                 f"Received: {len(maps.scores)}."
             )
-        _check_scores("the inputs", maps.scores)
-        _check_scores("the baseline", maps.facts.get("base_values", maps.scores))
+        check_scores("the inputs", maps.scores)
+        check_scores("the baseline", maps.facts.get("base_values", maps.scores))
     every = chain(explainer)
     if _first_of(every, "layer") is not None and maps.slope is not None:
         _check_slope(maps)
@@ -162,14 +167,21 @@ def _made(explainer: Any, request: Request, maps: Maps, count: int, start: float
         "targets_used": all(one.uses_targets for one in every),
     }
     mask = _first_of(every, "feature_mask")
-    if mask is not None and (np.ndim(mask) < request.batch.leaves[0].ndim or len(mask) == 1):
-        shared["feature_mask"] = mask
+    if mask is not None:
+        shared["feature_mask"] = _labels(mask, request.decided["places"])
     if request.score is not None:
         shared["class_names"] = request.model.class_names
         shared["feature_names"] = request.model.feature_names or request.batch.columns
         shared["notes"] = (*request.score.head.notes, *maps.notes)
-        _warn(explainer, request, maps)
+        if warn:
+            _warn(explainer, request, maps)
     return [_for_target(request, maps, shared, m) for m in range(count)]
+
+
+def _labels(mask: Any, places: Array) -> Array:
+    """A feature mask as it was given where all inputs share it, else with all axes."""
+    labels = host(mask, "feature_mask")
+    return labels if len(places) == 1 else labels.reshape(places.shape)
 
 
 def _on_host(parts: list[Maps]) -> Maps:
@@ -193,13 +205,15 @@ def _joined(parts: list[Maps], axis: int) -> Maps:
     def join(arrays: Any) -> Array:
         return np.concatenate(list(arrays), axis=axis)
 
+    def filled(name: str, like: tuple[Array, ...]) -> tuple[Array, ...]:
+        each = zip(*(_of_part(part, name, like) for part in parts), strict=True)
+        return tuple(join(_same_sides(leaf)) for leaf in each)
+
     first = parts[0]
+    known = {name: leaves for part in parts for name, leaves in part.per_leaf.items()}
     return first._replace(
         values=tuple(join(leaf) for leaf in zip(*(p.values for p in parts), strict=True)),
-        per_leaf={
-            name: tuple(join(leaf) for leaf in zip(*(p.per_leaf[name] for p in parts), strict=True))
-            for name in first.per_leaf
-        },
+        per_leaf={name: filled(name, like) for name, like in known.items()},
         scores=None if first.scores is None else join(p.scores for p in parts),
         slope=None if first.slope is None else np.concatenate([p.slope for p in parts]),
         targets=tuple(join(leaf) for leaf in zip(*(p.targets for p in parts), strict=True)),
@@ -212,12 +226,37 @@ def _joined(parts: list[Maps], axis: int) -> Maps:
     )
 
 
-def _check_scores(name: str, scores: Array) -> None:
+def _of_part(part: Maps, name: str, like: tuple[Array, ...]) -> tuple[Array, ...]:
+    """A field of each float input; without cells where inputs with other cells have none."""
+    if name in part.per_leaf:
+        return part.per_leaf[name]
+    rows = len(part.values[0])
+    return tuple(np.empty((rows, leaf.shape[1], *[0] * (leaf.ndim - 2))) for leaf in like)
+
+
+def _same_sides(arrays: Sequence[Array]) -> list[Array]:
+    """Arrays (n, M, ...) filled up with NaN where others have more cells."""
+    sides = [max(one) for one in zip(*(array.shape[2:] for array in arrays), strict=True)]
+    if all(list(array.shape[2:]) == sides for array in arrays):
+        return list(arrays)
+    return [
+        np.pad(
+            array,
+            [(0, 0), (0, 0), *((0, a - b) for a, b in zip(sides, array.shape[2:], strict=True))],
+            constant_values=np.nan,
+        )
+        for array in arrays
+    ]
+
+
+def check_scores(name: str, scores: Array, rows: Array | None = None) -> None:
+    """Raise unless scores (n, M) are finite; ``rows`` are their numbers, 0 to n - 1 by default."""
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if bad.size:
+        first = bad[0] if rows is None else rows[bad[0]]
         raise ValueError(
             f"`operator` must give finite scores of {name}. Received: NaN or infinity for "
-            f"{bad.size} of {len(scores)} rows, first for row {bad[0]}. Check the model's output."
+            f"{bad.size} of {len(scores)} rows, first for row {first}. Check the model's output."
         )
 
 

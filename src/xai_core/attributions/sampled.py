@@ -81,10 +81,6 @@ class AbstractSampled(AbstractExplainer):
     def _check_design(self) -> None:
         """Check the fields of the design."""
 
-    @abc.abstractmethod
-    def _without_error(self) -> str | None:
-        """Why the design gives no standard errors, such as "for one block"; None if it does."""
-
     def _check_fields(self) -> None:
         """Check design, cells, baseline, background, tolerance and seed."""
         self._check_design()
@@ -99,11 +95,15 @@ class AbstractSampled(AbstractExplainer):
         _checks.seed(self.seed)
         if self.tolerance is not None:
             _checks.number("tolerance", self.tolerance, minimum=0)
-            if reason := self._without_error():
-                raise ValueError(
-                    f"`tolerance` needs standard errors, which {type(self).__name__} has none of "
-                    f"{reason}. Received: {self.tolerance}."
-                )
+            self._check_errors(self._design(1))
+
+    def _check_errors(self, design: Design) -> None:
+        """Raise if a tolerance could never be met."""
+        if self.tolerance is not None and design.without_error is not None:
+            raise ValueError(
+                f"`tolerance` needs standard errors, which {type(self).__name__} has none of "
+                f"{design.without_error}. Received: {self.tolerance}."
+            )
 
     @cached_property
     def _baseline(self) -> Any:
@@ -134,7 +134,7 @@ class AbstractSampled(AbstractExplainer):
             rows = background.leaves(self.background, request, averaged)
             request.decided["background"] = tuple(rows)
         for count in self._counts([leaf.shape[1:] for leaf in leaves]):
-            self._design(count)
+            self._check_errors(self._design(count))
 
     def _channel(self, rank: int) -> int | None:
         """The axis of channels or features; a table has none."""
@@ -174,7 +174,7 @@ class AbstractSampled(AbstractExplainer):
         if self.background is None:
             turns = len(_baselines.as_list(self._baseline))
         elif self.averages_background:
-            turns = background.length(self.background)
+            turns = background.length(self.background, self._model.several_inputs)
         totals = [self._design(count).total for count in self._counts(shapes)]
         return 1 + turns * (totals[0] if len(totals) == 1 else np.array(totals))
 

@@ -84,9 +84,6 @@ class ShapleySampling(AbstractSampled):
     def _check_design(self) -> None:
         self._design(2)
 
-    def _without_error(self) -> str | None:
-        return None
-
     def _design(self, count: int) -> Design:
         """Orders of a number of cells."""
         return PermutationDesign(count, self.n_permutations, self.antithetic, self.link, self.seed)

@@ -128,14 +128,13 @@ class Sobol(AbstractSampled):
         if self.sigma is not None and self.perturbation == "blurring":
             _checks.integer("sigma", self.sigma, minimum=2)
 
-    def _without_error(self) -> str | None:
-        if self.n_blocks == 1:
-            return "to compare with for one block"
-        return (
-            None
-            if self.sampler in ("lhs", "random") or self.n_blocks >= 8
-            else ("for fewer than eight blocks of a sequence")
-        )
+    def _check_errors(self, design: Design) -> None:
+        super()._check_errors(design)
+        if self.tolerance is not None and self.n_blocks == 1:
+            raise ValueError(
+                "`tolerance` needs several blocks, after each of which it is looked at. "
+                f"Received: {self.tolerance} beside 1 in `n_blocks`."
+            )
 
     def _design(self, count: int) -> Design:
         """Replicated designs over a number of cells."""

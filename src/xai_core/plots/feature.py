@@ -112,16 +112,19 @@ def _groups(one: Explanation, count: int) -> tuple[list[str], list[Array]]:
     """Return the names of the groups, by their labels in the mask, and their columns."""
     mask = None if one.feature_mask is None else _shared_mask(one)
     none = np.zeros(0, int)
-    if mask is None or len(np.unique(mask)) != count:
-        return [f"part {k}" for k in range(count)], [none] * count
-    labels = np.unique(mask)
+    parts = [f"part {k}" for k in range(count)]
+    if mask is None or len(labels := np.unique(mask)) > count:
+        return parts, [none] * count
+    # Beside inputs with more groups there are more numbers than groups.
+    beyond = count - len(labels)
     table = one.values.ndim == 2
     members = [np.flatnonzero(mask == group) if table else none for group in labels]
-    return [f"group {group}" for group in labels], members
+    names = [f"group {group}" for group in labels]
+    return names + parts[len(names) :], members + [none] * beyond
 
 
-def _shared_mask(one: Explanation) -> Array | None:
-    """Return the mask of one sample; None for one row of several with masks of their own."""
+def _shared_mask(one: Explanation) -> Array:
+    """Return the mask of one sample."""
     mask: Any = one.feature_mask
     shape = one.values.shape
     # The map has the mask's channels, so that only rows can be what it lacks.
@@ -129,12 +132,10 @@ def _shared_mask(one: Explanation) -> Array | None:
         return mask
     if (mask == mask[:1]).all():
         return mask[0]
-    if len(one) > 1:
-        raise ValueError(
-            "`explanations` must share one `feature_mask`, so that a group is the same in every "
-            f"row. Received: masks of shape {mask.shape} that differ. Draw one row: explanation[0]."
-        )
-    return None
+    raise ValueError(
+        "`explanations` must share one `feature_mask`, so that a group is the same in every "
+        f"row. Received: masks of shape {mask.shape} that differ. Draw one row: explanation[0]."
+    )
 
 
 def _names(one: Explanation, cells: _Cells, given: Sequence[str] | None) -> list[str]:

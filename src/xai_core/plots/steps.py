@@ -45,8 +45,8 @@ def waterfall(
 
     It is read from the bottom: every bar begins where the one below it ends, the largest last. The
     smaller ones are added up in one bar. What the contributions leave out of f(x) minus the base
-    value stands in a hatched bar, "not explained": methods such as `LIME` and `Occlusion` do not
-    add up by construction, gradients along a path nearly do.
+    value stands in a hatched bar, "not explained": coefficients such as those of `LIME` do not add
+    up by construction, gradients along a path nearly do.
 
     Parameters
     ----------
