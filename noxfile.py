@@ -31,8 +31,6 @@ BRIDGE_TESTS = (
     *("tests/wrappers", "tests/attributions", "tests/metrics/test_deletion.py"),
     *("tests/test_detection.py", "tests/test_bad_models.py", "-k", "torch or bad_models"),
 )
-# Most of the tests' time on JAX is compiling; their numbers need no optimised code.
-FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 FRAMEWORKS = {"jax": "jax", "tensorflow": TENSORFLOW, "torch": "torch"}
 
 
@@ -77,7 +75,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on the built wheel, beside this framework and no other."""
     install_built(session, *group("test"), FRAMEWORKS[backend])
-    env = environment(session, backend) | FASTER
+    env = environment(session, backend) | faster(session)
     session.run("python", "-m", "pytest", *TWO_AT_ONCE, *session.posargs, env=env)
 
 
@@ -109,7 +107,7 @@ def gpu(session: nox.Session) -> None:
 def bridge(session: nox.Session, backend: str) -> None:
     """Run the tests of torch modules beside another framework, for which torch is there too."""
     install_built(session, *group("test"), FRAMEWORKS[backend], FRAMEWORKS["torch"])
-    env = environment(session, backend) | FASTER
+    env = environment(session, backend) | faster(session)
     tests = (*TWO_AT_ONCE, *BRIDGE_TESTS, *session.posargs)
     session.run("python", "-m", "pytest", *tests, env=env)
 
@@ -153,6 +151,19 @@ def environment(session: nox.Session, backend: str) -> dict[str, str | None]:
         "MPLBACKEND": "Agg",
         "PYTHONPATH": None,
         "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def faster(session: nox.Session) -> dict[str, str]:
+    """Return variables that spare the tests on JAX most of their time, which is compiling.
+
+    Their numbers need no optimised code, and the same code need not be compiled twice.
+    """
+    return {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
 
