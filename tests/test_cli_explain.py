@@ -247,8 +247,10 @@ def test_synonyms_are_left_out_and_equal_names_are_told_apart(explain, files, tm
     assert found == ("tench", "a", "crane (2)", "crane (3)")
 
 
-@pytest.mark.parametrize("method", attributions.__all__)
-def test_every_method_explains_a_grey_image(method, explain, files, tmp_path):
+@pytest.mark.parametrize(
+    "method", ["Saliency", "GradCAM", "FORGrad", "Occlusion", "KernelSHAP", "RandomMap"]
+)
+def test_methods_of_each_kind_explain_a_grey_image(method, explain, files, tmp_path):
     status, _, _ = explain(
         model=files / "grey.keras", method=method, preprocess="unit", images=files / "photos/c.png"
     )
@@ -392,7 +394,7 @@ def test_networks_of_keras_applications_bring_their_preprocessing(
     pixels = pictures.read(files / "photos" / "a.jpg", (32, 32), 3)[None].astype("float32")
     own = keras.applications.mobilenet.preprocess_input(pixels.copy(), data_format="channels_last")
     given = own if mode is None else pixels / 255
-    outputs = keras.ops.convert_to_numpy(network(given))[0]
+    outputs = network.predict(given, verbose=0)[0]
     np.testing.assert_allclose(explanation.scores[0], outputs.max(), rtol=1e-4)
     told = "keras.applications does for MobileNet" if mode is None else "'unit'"
     assert explanation.notes[-1] == f"Image a.jpg, preprocessed as {told}."

@@ -147,8 +147,11 @@ def laid_out(maps, data_format):
     return np.ascontiguousarray(np.moveaxis(maps, -1, 1)) if data_format == LAYOUTS[1] else maps
 
 
-@pytest.mark.parametrize("data_format", LAYOUTS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "data_format"),
+    [*((shape, LAYOUTS[0]) for shape in SHAPES), (SHAPES[0], LAYOUTS[1]), (SHAPES[-1], LAYOUTS[1])],
+    ids=str,
+)
 def test_low_pass_equals_the_oracle(shape, data_format):
     maps = RNG.normal(size=(2, *shape)).astype("float32")
     for sigma in (0.5, 1, 2.5, 3, 100):

@@ -1,4 +1,4 @@
-"""Every form of target, for every method that uses them."""
+"""Every form of target, for a method of each kind: they become numbers in one place."""
 
 import keras
 import numpy as np
@@ -8,11 +8,12 @@ from keras import ops
 import oracles
 import tiny_models
 import xai_core as xai
-from cases import MODEL_BASED, TARGETS
+from cases import BY_NAME, MODEL_BASED, TARGETS
 from oracles import assert_same, differ
 from tiny_models import KINDS
 
-EACH = [pytest.param(case, id=case.name) for case in MODEL_BASED]
+KINDS_OF_METHODS = ("Saliency", "GradCAM", "FORGrad", "SmoothGrad", "Occlusion", "KernelSHAP")
+EACH = [pytest.param(BY_NAME[name], id=name) for name in KINDS_OF_METHODS]
 LINEAR = [pytest.param(case, id=case.name) for case in MODEL_BASED if case.linear is not None]
 X = KINDS["image"].inputs()
 NAMES = ("cat", "dog", "bird")

@@ -545,7 +545,10 @@ def test_explanation_tells_the_groups_that_all_inputs_share():
         assert np.array_equal(explanation.feature_mask, mask)
         assert explanation.features.shape == (2, 2)
     own = np.array([[3, 3, 7, 7], [1, 2, 3, 4]])
-    assert Occlusion(model, feature_mask=own)(x, 1).feature_mask is None
+    each = Occlusion(model, feature_mask=own)(x, 1)
+    assert np.array_equal(each.feature_mask, own)
+    assert np.array_equal(each[1].feature_mask, own[1:])
+    assert np.isnan(each.features[0, 2:]).all()
 
 
 def test_configuration_tells_objects_by_value():

@@ -45,7 +45,7 @@ def test_the_data_stay_as_they_are():
     [
         ({"epochs": 0}, ValueError, r"`epochs` must be at least 1\. Received: 0\."),
         ({"epochs": True}, TypeError, r"`epochs` must be an integer\. Received: True\."),
-        ({"noise": -1}, ValueError, r"`noise` must be within .* Received: -1\."),
+        ({"noise": -1}, ValueError, r"`noise` must be at least 0\. Received: -1\."),
         ({"seed": -1}, ValueError, r"`seed` must be at least 0\. Received: -1\."),
     ],
 )

@@ -161,7 +161,7 @@ class Rounds:
         def codes(pair: Array) -> Codes:
             k, sample = place(pair)
             masks = []
-            for one in np.unique(k):
+            for one in np.unique(k).tolist():
                 own = sample[k == one]
                 distinct = self._plan.codes(self.active[one], int(own[0]), int(own[-1]) + 1)
                 masks.append(tuple(x[own - own[0]] for x in distinct))
