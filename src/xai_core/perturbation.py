@@ -282,8 +282,14 @@ def _masked(
     codes: tuple[Tensor, ...],
 ) -> Tensor:
     """Rows of one input, with what is absent where they are not kept."""
-    x, *own_rows = (arrays.take(leaf, index, axis=0) for leaf in (x, *own))
+    own_rows = [arrays.take(leaf, index, axis=0) for leaf in own]
+    x, absent = _taken(arrays, x, index), _taken(arrays, absent, start)
     mask = keep(arrays, x, codes, (*own_rows, *shared), settings)
     if place:
         mask = arrays.take(mask, place[0], axis=0)
-    return blend(arrays, x, mask, arrays.take(absent, start, axis=0))
+    return blend(arrays, x, mask, absent)
+
+
+def _taken(arrays: Any, leaf: Tensor, rows: Tensor) -> Tensor:
+    """Rows of an input; a single one is left as it is, for masks spread it over theirs."""
+    return leaf if leaf.shape[0] == 1 else arrays.take(leaf, rows, axis=0)

@@ -103,13 +103,15 @@ class ShiftedPlan:
     def _sums(self, moved: Array) -> list[list[Array]]:
         """For each float input the sums of m, m², u m, u m² and u² m² over the masks."""
         count, width = moved.shape
+        # Few shapes, for each is compiled.
+        columns = 1 << (width - 1).bit_length()
         settings = tuple((one.keep, one.settings) for one in self.maskings)
         total: Any = None
         for cut in chunks(count, _MASKS_AT_ONCE):
             missing = _MASKS_AT_ONCE - (cut.stop - cut.start)
             fill = [(0, missing), (0, 0)]
             codes = [np.pad(x, fill) for x in self.codes(0, cut.start, cut.stop)]
-            weights = np.pad(moved[cut], [(0, missing), (0, _SCORES_AT_ONCE - width)])
+            weights = np.pad(moved[cut], [(0, missing), (0, columns - width)])
             valid = np.pad(np.ones(cut.stop - cut.start, "float32"), (0, missing))
             sent = (ops.convert_to_tensor(x) for x in (weights.astype("float32"), valid))
             masks = tuple(ops.convert_to_tensor(x) for x in codes)
