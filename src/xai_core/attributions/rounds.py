@@ -163,7 +163,8 @@ class Rounds:
             masks = []
             for one in np.unique(k).tolist():
                 own = sample[k == one]
-                distinct = self._plan.codes(self.active[one], int(own[0]), int(own[-1]) + 1)
+                row = int(self.active[one])
+                distinct = self._plan.codes(row, int(own[0]), int(own[-1]) + 1)
                 masks.append(tuple(x[own - own[0]] for x in distinct))
             joined = tuple(np.concatenate(x) for x in zip(*masks, strict=True))
             return Codes(self.active[k], joined)
