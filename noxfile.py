@@ -66,7 +66,7 @@ def build(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types with pyright beside all three frameworks."""
     needed = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
-    install(session, *group("types"), *needed, *FRAMEWORKS.values(), compiled=False)
+    install(session, *group("types"), *needed, *FRAMEWORKS.values())
     session.run("pyright")
 
 
@@ -82,7 +82,7 @@ def tests(session: nox.Session, backend: str) -> None:
 @nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
     """Write the manual into docs/; every public name must have its place there."""
-    install_built(session, *group("docs"), *FRAMEWORKS.values(), compiled=False)
+    install_built(session, *group("docs"), *FRAMEWORKS.values())
     folder = str(ROOT / "docs")
     with session.chdir(session.create_tmp()):
         script = str(ROOT / ".ci" / "docs.py")
@@ -119,7 +119,7 @@ def examples(session: nox.Session) -> None:
     if not scripts:
         session.error("examples/ holds no script.")
     frameworks = sorted({FRAMEWORKS[backend] for backend in scripts.values()})
-    install_built(session, *frameworks, compiled=False)
+    install_built(session, *frameworks)
     with session.chdir(session.create_tmp()):
         for path, backend in scripts.items():
             session.run("python", str(path), env=environment(session, backend))
@@ -130,16 +130,15 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name))
 
 
-def install(session: nox.Session, *packages: str, compiled: bool = True) -> None:
-    """Install the versions that the checks are pinned to; byte code where most of it is run."""
-    options = [] if compiled else ["--no-compile"]
-    session.install("--constraint", CONSTRAINTS, *options, *packages)
+def install(session: nox.Session, *packages: str) -> None:
+    """Install the versions that the checks are pinned to, most of whose byte code none needs."""
+    session.install("--constraint", CONSTRAINTS, "--no-compile", *packages)
 
 
-def install_built(session: nox.Session, *packages: str, compiled: bool = True) -> None:
+def install_built(session: nox.Session, *packages: str) -> None:
     """Install the wheel of this run, also over one of the same version, beside the packages."""
     wheel = built(session, "whl")
-    install(session, wheel, *packages, compiled=compiled)
+    install(session, wheel, *packages)
     session.install("--no-deps", "--force-reinstall", wheel)
 
 
