@@ -75,7 +75,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on the built wheel, beside this framework and no other."""
     install_built(session, *group("test"), FRAMEWORKS[backend])
-    env = environment(session, backend) | faster(session)
+    env = environment(session, backend) | faster(session, backend)
     session.run("python", "-m", "pytest", *TWO_AT_ONCE, *session.posargs, env=env)
 
 
@@ -102,12 +102,21 @@ def gpu(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *ON_GPU, *session.posargs, env=env)
 
 
+@nox.session(default=False, requires=["build"])
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def fuzz(session: nox.Session, backend: str) -> None:
+    """Explain a hundred random networks by every method; takes up to 25 minutes per backend."""
+    install_built(session, *group("test"), FRAMEWORKS[backend])
+    env = environment(session, backend) | faster(session, backend)
+    session.run("python", "tests/fuzz.py", *session.posargs, env=env)
+
+
 @nox.session(requires=["build"])
 @nox.parametrize("backend", BRIDGED, ids=BRIDGED)
 def bridge(session: nox.Session, backend: str) -> None:
     """Run the tests of torch modules beside another framework, for which torch is there too."""
     install_built(session, *group("test"), FRAMEWORKS[backend], FRAMEWORKS["torch"])
-    env = environment(session, backend) | faster(session)
+    env = environment(session, backend) | faster(session, backend)
     tests = (*TWO_AT_ONCE, *BRIDGE_TESTS, *session.posargs)
     session.run("python", "-m", "pytest", *tests, env=env)
 
@@ -153,12 +162,15 @@ def environment(session: nox.Session, backend: str) -> dict[str, str | None]:
     }
 
 
-def faster(session: nox.Session) -> dict[str, str]:
+def faster(session: nox.Session, backend: str) -> dict[str, str]:
     """Return variables that spare the tests on JAX most of their time, which is compiling.
 
     Their numbers need no optimised code, and the same code need not be compiled twice.
     """
+    if backend != "jax":
+        return {}
     return {
+        "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

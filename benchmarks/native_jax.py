@@ -80,6 +80,16 @@ def grad_cam_plus_plus(case: Case) -> Explain:
     return _cam(case, weigh)
 
 
+def layer_cam(case: Case) -> Explain:
+    """Return a function (images, classes) -> LayerCAM, likewise."""
+    return _cam(case, lambda activations, slopes: jax.nn.relu(slopes))
+
+
+def hires_cam(case: Case) -> Explain:
+    """Return a function (images, classes) -> HiResCAM, likewise."""
+    return _cam(case, lambda activations, slopes: slopes)
+
+
 def scores(case: Case) -> Explain:
     """Return a function (images, classes) -> the scores that are explained."""
     step = jax.jit(lambda x, t: jnp.take_along_axis(case(x), t[:, None], 1)[:, 0])

@@ -75,6 +75,16 @@ def grad_cam_plus_plus(case: Case) -> Explain:
     return _cam(case, weigh)
 
 
+def layer_cam(case: Case) -> Explain:
+    """Return a function (images, classes) -> LayerCAM, likewise."""
+    return _cam(case, lambda activations, slopes: tf.nn.relu(slopes))
+
+
+def hires_cam(case: Case) -> Explain:
+    """Return a function (images, classes) -> HiResCAM, likewise."""
+    return _cam(case, lambda activations, slopes: slopes)
+
+
 def scores(case: Case) -> Explain:
     """Return a function (images, classes) -> the scores that are explained."""
     step = _graph(lambda x, t: tf.gather(case(x), t, batch_dims=1))

@@ -76,6 +76,16 @@ def grad_cam_plus_plus(case: Case) -> Explain:
     return _cam(case, weigh)
 
 
+def layer_cam(case: Case) -> Explain:
+    """Return a function (images, classes) -> LayerCAM, likewise."""
+    return _cam(case, lambda activations, slopes: torch.relu(slopes))
+
+
+def hires_cam(case: Case) -> Explain:
+    """Return a function (images, classes) -> HiResCAM, likewise."""
+    return _cam(case, lambda activations, slopes: slopes)
+
+
 def scores(case: Case) -> Explain:
     """Return a function (images, classes) -> the scores that are explained."""
 

@@ -36,12 +36,21 @@ class Work(NamedTuple):
 ONE_GRADIENT = {"small": Work(64, 1, 64), "large": Work(8, 1, 8)}
 MANY_GRADIENTS = {"small": Work(16, 50, 64), "large": Work(1, 16, 8)}
 CURVES = {"small": Work(64, 21, 64), "large": Work(1, 256, 32)}
+CHANNELS = {"small": Work(2, 65, 64)}
+"""A row for each of 64 channels; the large model's layer has 1,280 of them."""
 WORK = {
     "Saliency": ONE_GRADIENT,
     "IntegratedGradients": MANY_GRADIENTS,
     "SmoothGrad": MANY_GRADIENTS,
     "GradCAM": ONE_GRADIENT,
     "GradCAMPlusPlus": ONE_GRADIENT,
+    "LayerCAM": ONE_GRADIENT,
+    "HiResCAM": ONE_GRADIENT,
+    "ScoreCAM": CHANNELS,
+    "AblationCAM": CHANNELS,
+    "GuidedBackprop": ONE_GRADIENT,
+    "ExpectedGradients": MANY_GRADIENTS,
+    "DeepLIFT": ONE_GRADIENT,
     "Occlusion": {"small": Work(8, 226, 64), "large": Work(1, 256, 32)},
     "RISE": {"small": Work(2, 1001, 64), "large": Work(1, 256, 32)},
     "LIME": {"small": Work(1, 1000, 64), "large": Work(1, 256, 32)},
@@ -58,6 +67,9 @@ PATCHES = {
 """15 x 15 patches of the small images, 15 x 17 of the large ones, and a row without a patch."""
 
 
+BESIDE = ("GuidedBackprop", "ExpectedGradients", "DeepLIFT")
+"""Methods whose baseline gives another map: the plain gradient, that many gradients of
+integrated gradients, and two gradients."""
 SAMPLED = {
     "RISE": lambda rows: {"n_samples": rows - 1, "grid_size": 7},
     "LIME": lambda rows: {"n_samples": rows, "grid_size": 7},
@@ -94,30 +106,42 @@ def of(method: str, work: Work, case: Case) -> Sides:
     """Return both sides of a method for the first images of a case."""
     framework = "torch" if case.kind == "torch" else keras.backend.backend()
     native = importlib.import_module(f"native_{framework}")
+    every = dataclasses.replace(case, batch_size=work.batch_size)
     case = dataclasses.replace(
-        case,
-        inputs=case.rows(work.images),
-        targets=case.targets[: work.images],
-        batch_size=work.batch_size,
+        every, inputs=case.rows(work.images), targets=case.targets[: work.images]
     )
-    if method in ("Occlusion", "Deletion", "Insertion", *SAMPLED):
-        return _forward(method, work, case, native)
-    return _gradient(method, work, case, native)
+    if WORK[method] in (CHANNELS, CURVES) or method in ("Occlusion", *SAMPLED):
+        return _forward(method, work, case, _bare_calls(every, work, native))
+    return _gradient(method, work, case, every, native)
 
 
-def _forward(method: str, work: Work, case: Case, native: ModuleType) -> Sides:
-    """Bare calls of the model are the baseline: there is no map to compare."""
+def _bare_calls(case: Case, work: Work, native: ModuleType) -> dict[str, Callable[[], Any]]:
+    """Calls of the model alone, and others beside them.
+
+    Their rows differ from one another, as masked ones do: torch's max-pooling is so much faster on
+    copies of one image that the small model then takes a tenth less time.
+    """
     rows = work.images * work.rows
+    if work in CHANNELS.values():
+        # The two inputs themselves are no batch that would have to be filled up.
+        rows -= work.images
+    return {name: native.forward(one, rows) for name, one in (("", case), *_others(case))}
+
+
+def _forward(method: str, work: Work, case: Case, bare: dict[str, Callable[[], Any]]) -> Sides:
+    """Bare calls of the model are the baseline: there is no map to compare."""
     curves = method in ("Deletion", "Insertion")
     call = _curves(method, work, case) if curves else _masks(method, work, case)
-    beside = {name: native.forward(other, rows) for name, other in _others(case)}
-    return Sides(call, native.forward(case, rows), beside)
+    return Sides(call, bare.pop(""), bare)
 
 
 def _masks(method: str, work: Work, case: Case) -> Callable[[], np.ndarray]:
     from xai_core import attributions
 
-    own = SAMPLED[method](work.rows) if method in SAMPLED else PATCHES[work.rows]
+    if WORK[method] is CHANNELS:
+        own = {"layer": case.layer}
+    else:
+        own = SAMPLED[method](work.rows) if method in SAMPLED else PATCHES[work.rows]
     explainer = getattr(attributions, method)(case.model, **own, **_fields(case))
     rows = explainer(case.inputs, case.targets).rows
     if not (rows == work.rows).all():
@@ -134,17 +158,17 @@ def _curves(method: str, work: Work, case: Case) -> Callable[[], np.ndarray]:
     return lambda: metric(maps, case.inputs, case.targets).curves
 
 
-def _gradient(method: str, work: Work, case: Case, native: ModuleType) -> Sides:
+def _gradient(method: str, work: Work, case: Case, every: Case, native: ModuleType) -> Sides:
     """Native code of the same method is the baseline."""
     from xai_core import attributions
 
     own = {
         "IntegratedGradients": {"steps": work.rows},
         "SmoothGrad": {"n_samples": work.rows},
-        "GradCAM": {"layer": case.layer},
-        "GradCAMPlusPlus": {"layer": case.layer},
+        "ExpectedGradients": {"n_samples": work.rows, "background": every.rows(16)},
     }
-    explainer = getattr(attributions, method)(case.model, **own.get(method, {}), **_fields(case))
+    settings = {"layer": case.layer} if method.endswith(("CAM", "CAMPlusPlus")) else own.get(method)
+    explainer = getattr(attributions, method)(case.model, **(settings or {}), **_fields(case))
     x, t = case.inputs, case.targets
 
     def by_hand(case: Case) -> Callable[[], np.ndarray]:
@@ -153,26 +177,47 @@ def _gradient(method: str, work: Work, case: Case, native: ModuleType) -> Sides:
 
     baseline = by_hand(case)
     beside = {name: by_hand(other) for name, other in _others(case)}
-    scored = {"IntegratedGradients": [x, np.zeros_like(x)], "SmoothGrad": [x]}.get(method)
+    scored = {
+        "IntegratedGradients": [x, np.zeros_like(x)],
+        "SmoothGrad": [x],
+        "ExpectedGradients": [x],
+    }.get(method)
     if scored:
         rows, targets = np.concatenate(scored), np.tile(t, len(scored))
         scores = native.scores(case)
         beside["native with scores"] = lambda: (baseline(), scores(rows, targets))
-    compared = ("cosine",) if method == "SmoothGrad" else ("error", "cosine")
+    compared = {**dict.fromkeys(BESIDE, ()), "SmoothGrad": ("cosine",)}
+    compared = compared.get(method, ("error", "cosine"))
     return Sides(lambda: explainer(x, t).values, baseline, beside, compared)
 
 
 def _native(native: ModuleType, explainer: Any, case: Case) -> Callable[..., np.ndarray]:
-    match type(explainer).__name__:
-        case "Saliency":
-            return native.saliency(case)
-        case "IntegratedGradients":
-            return native.integrated_gradients(case, *nodes(explainer.rule, explainer.steps))
-        case "SmoothGrad":
-            return native.smooth_grad(case, explainer.n_samples, explainer.noise)
-        case "GradCAM":
-            return native.grad_cam(case)
-    return native.grad_cam_plus_plus(case)
+    """The baseline of a gradient method."""
+    made = {
+        "Saliency": lambda: native.saliency(case),
+        "IntegratedGradients": lambda: native.integrated_gradients(
+            case, *nodes(explainer.rule, explainer.steps)
+        ),
+        "SmoothGrad": lambda: native.smooth_grad(case, explainer.n_samples, explainer.noise),
+        "GuidedBackprop": lambda: native.saliency(case),
+        "ExpectedGradients": lambda: native.integrated_gradients(
+            case, *nodes("trapezoid", explainer.n_samples)
+        ),
+        "DeepLIFT": lambda: _twice(native.saliency(case)),
+        "GradCAM": lambda: native.grad_cam(case),
+        "GradCAMPlusPlus": lambda: native.grad_cam_plus_plus(case),
+        "LayerCAM": lambda: native.layer_cam(case),
+        "HiResCAM": lambda: native.hires_cam(case),
+    }
+    return made[type(explainer).__name__]()
+
+
+def _twice(explain: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def both(x, t):
+        explain(x, t)
+        return explain(x, t)
+
+    return both
 
 
 def _fields(case: Case) -> dict[str, Any]:

@@ -16,6 +16,9 @@ error is the largest difference of the two maps over the baseline's largest valu
 single pixels differ at the kinks of ReLU6, so there the cosine tells more. The two sides of
 SmoothGrad draw other noise, so their maps only resemble each other.
 
+The baseline of GuidedBackprop is the plain gradient, that of ExpectedGradients as many gradients,
+that of DeepLIFT two gradients; there are no maps to compare.
+
 The baseline of a method of forward calls (Occlusion, Deletion, Insertion) is the bare compiled
 model on as many full batches, prepared before, and there is no map to compare. On JAX, where both
 sides then compute the same padded rows, the share of padding stands beside it; other baselines
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
 BARS = {"small": 1.15, "large": 1.10}
 BRIDGE_BAR = 1.3
+DEEP_LIFT_BARS = {"small": 1.5, "large": 1.3}
+"""Over two gradients."""
 BRIDGED = ("Saliency", "IntegratedGradients", "SmoothGrad", "Occlusion", "Deletion", "Insertion")
 """The methods without a layer."""
 ROUNDS = {"small": 9, "large": 5}
@@ -78,7 +83,10 @@ def main() -> int:
     print(f"{backend}, {options.kind} model, {options.size}, at least {options.rounds} rounds")
     print(HEADER, flush=True)
     missed = False
-    for method in options.methods or tuple(sides.WORK):
+    sized = tuple(method for method, sizes in sides.WORK.items() if options.size in sizes)
+    for method in options.methods or sized:
+        if method not in sized:
+            raise SystemExit(f"{method} is not measured on the {options.size} model.")
         work = sides.WORK[method][options.size]
         if options.batch_size is not None:
             work = work._replace(batch_size=options.batch_size)
@@ -100,7 +108,8 @@ def _row(method: str, work: Work, case: Case, options: argparse.Namespace) -> bo
             break
     error = f"{differences['error']:8.1e}" if "error" in differences else "-"
     cosine = f"{differences['cosine']:9.7f}" if "cosine" in differences else "-"
-    bar = BRIDGE_BAR if options.kind == "bridge" else BARS[options.size]
+    bars = DEEP_LIFT_BARS if method == "DeepLIFT" else BARS
+    bar = BRIDGE_BAR if options.kind == "bridge" else bars[options.size]
     verdict = ("yes" if measured.holds(bar) else "no") if measured.quiet else "noisy"
     print(
         f"{method:20s} {work!s:>9s} {work.batch_size:5d} {measured.seconds:10.4f} "

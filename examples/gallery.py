@@ -18,12 +18,18 @@ rows = [int(np.flatnonzero(data.test_labels == digit)[0]) for digit in (0, 3, 8)
 images = data.test_inputs[rows]
 
 # %% Each method with its own defaults; a wrapper takes the method that it wraps
-FEWER = {"RISE": {"n_samples": 2000}, "KernelSHAP": {"n_samples": 1000}}
+FIELDS = {
+    "RISE": {"n_samples": 2000},
+    "KernelSHAP": {"n_samples": 1000},
+    "ExpectedGradients": {"background": data.train_inputs[:100]},
+    "DeepSHAP": {"background": data.train_inputs[:10]},
+    "Conductance": {"layer": 3},  # behind the first convolution, where maps have full size
+}
 maps = {}
 for name in xai.attributions.__all__:
     method = getattr(xai.attributions, name)
     inner = xai.attributions.Saliency(network) if method.needs_explainer else network
-    maps[name] = method(inner, **FEWER.get(name, {}))(images)
+    maps[name] = method(inner, **FIELDS.get(name, {}))(images)
 
 # %% One picture of one digit, on one scale: each map in shares of its largest value
 shown = []
@@ -37,7 +43,7 @@ figure = xai.plots.attributions(
     np.repeat(images[1:2], len(shown), axis=0),
     titles=list(maps),
     scale="shared",
-    columns=6,
+    columns=8,
 )
 figure.savefig("gallery.png", dpi=100)
 

@@ -57,4 +57,4 @@ for name, found in maps.items():
     print(f"{name}: {inside:.0%} at the bump, which is {near.mean() / 3:.0%}; {shares}.")
 
 # %% The curves, coloured by what each window contributes
-xai.plots.series(maps["KernelSHAP"][:3]).savefig("series.png", dpi=120)
+xai.plots.series(maps["KernelSHAP"][:3], scale="shared").savefig("series.png", dpi=120)

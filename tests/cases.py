@@ -72,6 +72,12 @@ class Case:
     """Fields that only exist because those of all such methods do, and a value that is refused."""
     scores_only: Mapping[str, Change] = field(default_factory=dict)
     """Fields that change the scores beside the map, for methods that ignore the model."""
+    rectified: bool = False
+    """True where the models must have rectifiers, and better nothing else."""
+    tolerance: float = 1e-5
+    """How near maps must be that other batches or number types give."""
+    at_layer: bool = False
+    """True where the map has the shape of a layer, which may be that of the input."""
 
     @property
     def cls(self):
@@ -88,7 +94,10 @@ class Case:
             own = {one.name for one in dataclasses.fields(self.cls)} - SHARED
             theirs = {name: fields.pop(name) for name in fields.keys() - own}
             model = BY_NAME[self.wraps].build(model, **theirs)
-        return self.cls(model, **{**self.fields, **fields})
+        fields = {**self.fields, **fields}
+        if fields.get("background", False) is BACKGROUND:
+            fields["background"] = background_of(model)
+        return self.cls(model, **fields)
 
     def settings(self, explainer):
         """The explainer that holds the shared fields."""
@@ -102,7 +111,37 @@ class Case:
 
     def on(self, kind, **fields):
         """The explainer of the shared model of a kind."""
-        return self.build(tiny_models.model(kind, self.models_of or self.name), **fields)
+        return self.build(self.model(kind), **fields)
+
+    def model(self, kind, owner=None):
+        """The shared model of a kind."""
+        return tiny_models.model(kind, owner or self.models_of or self.name, self.rectified)
+
+    def fresh(self, kind):
+        """A model of a kind that tests may change."""
+        return tiny_models.fresh(kind, self.rectified)
+
+    @property
+    def acts(self):
+        """The activations of a network."""
+        return {"trunk": "relu", "inner": "relu"} if self.rectified else {}
+
+
+BACKGROUND = object()
+"""Stands for rows that fit the inputs of the model."""
+
+
+def background_of(model, rows=3):
+    """Rows for a Keras model of some kind, or for a torch module that takes images."""
+    source = getattr(model, "source", model)
+    if hasattr(source, "input_shape"):
+        shape = tuple(source.input_shape[1:])
+        fitting = (kind for kind in tiny_models.KINDS.values() if not kind.native)
+        fitting = [kind for kind in fitting if kind.inputs(1).shape[1:] == shape]
+    else:
+        last = getattr(model, "data_format", None) == "channels_last"
+        fitting = [tiny_models.KINDS["image" if last else "channels_first"]]
+    return fitting[0].inputs(rows, seed=9)
 
 
 NOISY = {"n_samples": 4, "noise": 0.3, "noise_scale": "absolute"}
@@ -125,6 +164,26 @@ SAMPLED_CHANGES = {
     "seed": Change(0, 2**32),
 }
 
+CAM_CHANGES = {
+    **SHARED_CHANGES,
+    "layer": Change(None, "conv1"),
+    "call": Change(0, 1, on="shared", fixed={"layer": "shared"}),
+    "signed": Change(False, True),
+}
+# What differs by layout and rank, their oracles are tried on; the rest of the contract compiles
+# steps of its own for each kind.
+CAM_KINDS = GUIDED_KINDS = ("image", *(kind for kind in EVERY if kind == "torch_image"))
+PATH_CHANGES = {
+    **SHARED_CHANGES,
+    "reducer": Change("sum", "abs_max"),
+    "layer": Change(None, "conv1"),
+    "call": Change(0, 1, on="shared", fixed={"layer": "shared"}),
+}
+NO_SOFTMAX = {"output": Change("raw", "sigmoid")}
+QUOTIENTS = 2e-4
+"""Those of small differences have the rounding of the numbers they are of."""
+OTHER_ROWS = Change(*(tiny_models.KINDS["image"].inputs(3, seed=seed) for seed in (8, 9)))
+
 SOME = tuple(name for name in EVERY if name not in ("gray", "torch_table"))
 # Of one row and of few, `test_sampled` tries.
 SIZES_ELSEWHERE = {"batch_size": (64,), "progress": (True, False)}
@@ -135,7 +194,7 @@ CASES = (
         "Saliency",
         kinds=(*EVERY, *VOLUMES),
         changes={
-            **SHARED_CHANGES,
+            **PATH_CHANGES,
             "reducer": Change("max", "mean"),
             "absolute": Change(True, False),
         },
@@ -144,7 +203,7 @@ CASES = (
     Case(
         "GradientInput",
         kinds=EVERY,
-        changes={**SHARED_CHANGES, "reducer": Change("sum", "abs_max")},
+        changes=PATH_CHANGES,
         linear={},
     ),
     Case(
@@ -152,8 +211,7 @@ CASES = (
         kinds=EVERY,
         fields={"steps": 5, "rule": "gauss_legendre"},
         changes={
-            **SHARED_CHANGES,
-            "reducer": Change("sum", "abs_max"),
+            **PATH_CHANGES,
             "steps": Change(2, 5),
             "rule": Change("trapezoid", "gauss_legendre"),
             "baseline": Change(0.0, 0.4),
@@ -181,6 +239,139 @@ CASES = (
             "call": Change(0, 1, on="shared", fixed={"layer": "shared"}),
             "signed": Change(False, True),
         },
+        one_feature=True,
+    ),
+    *(
+        Case(
+            name,
+            kinds=("table", *GUIDED_KINDS),
+            rectified=True,
+            models_of="GuidedBackprop",
+            changes={
+                **SHARED_CHANGES,
+                "reducer": Change("abs_mean", "max"),
+                "layer": Change(None, "conv1"),
+                "call": Change(0, 1, on="shared", fixed={"layer": "shared"}),
+            },
+        )
+        for name in ("GuidedBackprop", "DeconvNet")
+    ),
+    Case(
+        "GuidedGradCAM",
+        kinds=GUIDED_KINDS,
+        rectified=True,
+        models_of="GuidedBackprop",
+        changes={
+            **SHARED_CHANGES,
+            "reducer": Change("abs_mean", "max"),
+            "layer": Change(None, "conv1"),
+            "call": Change(0, 1, on="shared", fixed={"layer": "shared"}),
+        },
+    ),
+    Case(
+        "DeepLIFT",
+        kinds=("table", "series", *GUIDED_KINDS),
+        tolerance=QUOTIENTS,
+        changes={**PATH_CHANGES, **NO_SOFTMAX, "baseline": Change(0.0, 0.4)},
+        neutral={**NEUTRAL, "check_completeness": (True, False)},
+        linear={},
+    ),
+    Case(
+        "DeepSHAP",
+        kinds=GUIDED_KINDS,
+        fields={"background": BACKGROUND},
+        models_of="DeepLIFT",
+        tolerance=QUOTIENTS,
+        changes={**PATH_CHANGES, **NO_SOFTMAX, "background": OTHER_ROWS},
+        neutral={**NEUTRAL, "check_completeness": (True, False)},
+    ),
+    Case(
+        "ExpectedGradients",
+        kinds=GUIDED_KINDS,
+        fields={"background": BACKGROUND, "n_samples": 4},
+        changes={
+            **PATH_CHANGES,
+            "background": OTHER_ROWS,
+            "n_samples": Change(4, 6),
+            "seed": Change(0, 2**32),
+        },
+        linear={},
+    ),
+    Case(
+        "Conductance",
+        kinds=GUIDED_KINDS,
+        fields={"layer": "conv1", "steps": 8},
+        at_layer=True,
+        changes={
+            **PATH_CHANGES,
+            "layer": Change("conv1", "conv2"),
+            "steps": Change(6, 10, fixed={"baseline": 0.4}),
+            "baseline": Change(0.0, 0.4),
+        },
+    ),
+    *(
+        Case(
+            name,
+            kinds=CAM_KINDS,
+            changes=CAM_CHANGES,
+            linear=linear,
+            one_feature=True,
+            tolerance=tolerance,
+        )
+        for name, linear, tolerance in (
+            ("LayerCAM", None, 1e-5),
+            ("HiResCAM", {"signed": True}, 1e-5),
+            # Divided by sums of activations of both signs, which round.
+            ("XGradCAM", {"signed": True}, 1e-4),
+            ("EigenGradCAM", None, 1e-5),
+        )
+    ),
+    Case(
+        "FinerCAM",
+        kinds=CAM_KINDS,
+        fields={"n_similar": 1},
+        changes={
+            **{name: change for name, change in CAM_CHANGES.items() if name != "operator"},
+            "gamma": Change(0.6, 1.0),
+            "n_similar": Change(1, 2),
+        },
+        refused={"operator": tripled},
+        one_feature=True,
+    ),
+    *(
+        Case(
+            name,
+            kinds=CAM_KINDS,
+            fields=fields,
+            changes={
+                **{key: CAM_CHANGES[key] for key in ("layer", "call", "signed")},
+                **changes,
+            },
+            scores_only=SHARED_CHANGES,
+            one_feature=True,
+        )
+        for name, fields, changes in (
+            ("EigenCAM", {}, {}),
+            ("FEM", {"kappa": 1.0}, {"kappa": Change(1.0, 0.5)}),
+        )
+    ),
+    Case(
+        "ScoreCAM",
+        kinds=CAM_KINDS,
+        changes={**CAM_CHANGES, "baseline": Change(0.0, 0.4)},
+        one_feature=True,
+    ),
+    Case(
+        "AblationCAM",
+        kinds=CAM_KINDS,
+        changes={**CAM_CHANGES, "operator": Change(None, squared)},
+        one_feature=True,
+    ),
+    Case(
+        "FullGrad",
+        kinds=CAM_KINDS,
+        changes=SHARED_CHANGES,
+        neutral={**NEUTRAL, "check_completeness": (True, False)},
         one_feature=True,
     ),
     Case(

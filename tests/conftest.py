@@ -10,13 +10,37 @@ if "JAX_COMPILATION_CACHE_DIR" in os.environ:
     # One process must not read what another is still writing.
     os.environ["JAX_COMPILATION_CACHE_DIR"] += os.environ.get("PYTEST_XDIST_WORKER", "")
 
+import gc
+from pathlib import Path
+
 import keras
 import pytest
+
+import xai_core
 
 # Tests of native modules do not exist on the other backends.
 collect_ignore = (
     [] if keras.backend.backend() == "torch" else ["attributions/test_torch_modules.py"]
 )
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 25_000
+"""Each compiled step holds a few areas of memory, of which Linux gives a process 65,530."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_steps_go():
+    """After a file, drop what JAX has compiled if there is too much of it."""
+    yield
+    if keras.backend.backend() != "jax" or not MAPS.exists():
+        return
+    if MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        import jax
+
+        xai_core.clear_cache()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

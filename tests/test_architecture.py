@@ -16,7 +16,7 @@ FRAMEWORKS = frozenset({"jax", "jaxlib", "tensorflow", "torch"})
 # Within each of these layers a module may import those before it.
 LAYER_0 = ("typing", "_checks", "_choice", "_version")
 LAYER_1 = (
-    *("_backend", "_progress", "sampling", "estimators", "_segments", "images"),
+    *("_arrays", "_backend", "_progress", "sampling", "estimators", "_segments", "images"),
     *("designs", "_coalition_regression", "coalitions", "surrogates"),
     *("kernels", "criterion", "dependence", "indices", "sensitivity"),
     *("citations", "_explanation_fields", "_explanation_text", "_explanation_file"),
@@ -26,14 +26,16 @@ LAYER_1 = (
         "_inputs",
         "_loaders",
         "_baselines",
-        "_arrays",
         "_detection",
         "_columns",
         "_boxes",
     ),
     *("_zones", "targets", "_representations", "operators", "_doubts", "_target_leaves"),
 )
-LAYER_2 = ("layers", "wrappers", "_execution", "_scoring", "_request", "perturbation")
+LAYER_2 = (
+    *("layers", "operations", "wrappers", "propagation", "_replay"),
+    *("_execution", "_scoring", "_request", "perturbation"),
+)
 # Packages of which none imports another.
 LAYER_3 = ("attributions", "concepts", "feature_visualization", "example_based", "metrics")
 BESIDE_3 = ("plots", "datasets", "models")

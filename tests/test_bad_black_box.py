@@ -1,5 +1,7 @@
 """One table of what users of the methods of random masks get wrong, parameter by parameter."""
 
+import re
+
 import numpy as np
 import pandas
 import pytest
@@ -285,3 +287,47 @@ def test_pairs_of_several_inputs_are_refused():
     two = {"a": ROWS, "b": ROWS}
     with pytest.raises(ValueError, match=r"`interactions` needs a model of one input.*2 inputs"):
         HSIC(only_probed(), interactions=True)(two, 0)
+
+
+WORDS = np.array([["red", 1.0], ["blue", 2.0]], object)
+
+WAYS_OUT = [
+    (LIME, {"tolerance": 0.05}, "Leave it out, or take KernelSHAP or ShapleySampling"),
+    (Sobol, {"tolerance": 0.05}, "beside 1 in `n_blocks`. Raise `n_blocks`, to 16 for example"),
+    (Sobol, {"tolerance": 0.05, "n_blocks": 2, "sampler": "sobol"}, "Raise `n_blocks`, to 16"),
+    (HSIC, {"tolerance": 0.05, "sampler": "sobol"}, "128 masks or more, by sampler 'lhs' or"),
+    (KernelSHAP, {"tolerance": 0.05, "n_samples": 50}, "Received: 0.05. Raise `n_samples`."),
+    (ShapleySampling, {"tolerance": 0.05, "n_permutations": 8}, "Raise `n_permutations`."),
+]
+
+
+@pytest.mark.parametrize(("method", "fields", "advice"), WAYS_OUT)
+def test_a_tolerance_that_is_refused_comes_with_a_way_out(method, fields, advice):
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        method(only_probed(), **fields)(np.ones((1, 9)), 0)
+
+
+@pytest.mark.parametrize("fields", [{"n_blocks": 16}, {"n_blocks": 16, "sampler": "sobol"}])
+def test_the_blocks_that_are_advised_will_do(fields):
+    found = Sobol(lambda x: x @ np.ones(2), tolerance=0.5, **fields)(np.ones((1, 2)), 0)
+    assert found.converged.shape == (1,)
+
+
+def test_methods_for_words_are_named_where_words_are_refused():
+    with pytest.raises(TypeError, match="KernelSHAP, ShapleySampling and LIME take them"):
+        Sobol(only_probed())(WORDS, 0)
+
+
+@pytest.mark.parametrize("background", ["mean", 3.0])
+def test_a_background_without_rows_is_shown(background):
+    message = f"`background` must hold rows, with a batch axis first. Received: {background!r}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        KernelSHAP(only_probed(), background=background)(ROWS, 0)
+
+
+def test_one_target_is_no_list_of_targets():
+    explainer = Occlusion(only_probed())
+    with pytest.raises(TypeError, match=r"Received: 1\. For one target pass \[1\]\."):
+        explainer.explain_each(ROWS, 1)
+    with pytest.raises(TypeError, match=r"Received: 'al'\. For one target pass \['al'\]\."):
+        explainer.explain_each(ROWS, "al")

@@ -315,3 +315,16 @@ def test_wrong_targets_cost_at_most_one_probe_row():
     with pytest.raises(ValueError, match="`targets`"):
         Occlusion(predict, operator="object_detection")(X, BOXES[..., :4])
     assert sum(rows) <= 1
+
+
+def test_names_of_classes_are_listed_up_to_ten():
+    for count, said in ((3, "'c1', 'c2'. "), (12, "'c9' and 2 more. ")):
+        names = [f"c{k}" for k in range(count)]
+        with pytest.raises(ValueError, match=f"`targets` must be names of classes, 'c0', .*{said}"):
+            targets.encode("maybe", 1, count, names)
+
+
+def test_a_model_of_one_output_has_one_target():
+    explainer = Occlusion(lambda x: x.sum(1), operator="regression")
+    with pytest.raises(ValueError, match=r"must be 0 or left out .* one output\. Received: 3"):
+        explainer(np.ones((2, 4)), 3)

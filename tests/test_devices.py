@@ -65,9 +65,9 @@ def test_no_batch_is_copied_to_the_host(make, monkeypatch):
 @pytest.mark.parametrize("case", EACH)
 def test_gpu_gives_the_maps_of_the_cpu(case):
     x = IMAGE.inputs()
-    found = case.build(tiny_models.fresh("image"))(x, TARGETS)
+    found = case.build(case.fresh("image"))(x, TARGETS)
     with keras.device("cpu:0"):
-        expected = case.build(tiny_models.fresh("image"))(x, TARGETS)
+        expected = case.build(case.fresh("image"))(x, TARGETS)
     assert_same(found.values, expected.values)
     assert_same(found.scores, expected.scores)
 
@@ -77,9 +77,9 @@ def test_gpu_gives_the_maps_of_the_cpu(case):
 @pytest.mark.parametrize("case", EACH)
 def test_native_module_on_the_gpu_stays_there(case):
     x = KINDS["torch_image"].inputs()
-    module = tiny_models.torch_twin("image").to(GPUS[0])
+    module = case.fresh("torch_image").to(GPUS[0])
     found = case.build(module)(x, TARGETS)
-    expected = case.build(tiny_models.torch_twin("image"))(x, TARGETS)
+    expected = case.build(case.fresh("torch_image"))(x, TARGETS)
     assert_same(found.values, expected.values)
     assert {str(p.device) for p in module.parameters()} == {GPUS[0]}
     assert np.isfinite(found.scores).all()

@@ -15,7 +15,8 @@ from naming import shown
 from oracles import assert_same
 from tiny_models import KINDS
 from xai_core import layers as inside
-from xai_core.layers import Place, data_format, final_calls, find, places, tap
+from xai_core.layers import Place, final_calls, find, places, tap
+from xai_core.wrappers.keras_layouts import data_format
 
 X = KINDS["image"].inputs(2)
 

@@ -81,6 +81,21 @@ def test_channel_of_a_model_that_is_channels_first():
         assert_same(np.moveaxis(found.values, 1, -1), expected)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="torch modules")
+def test_neuron_before_an_operation_in_place_is_taken_before_it():
+    import torch
+
+    weights = np.array([[1.0, -2.0, 0.5, 1.0], [-1.0, 2.0, -0.5, -1.0]], "float32")
+    first = torch.nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor(weights))
+    module = torch.nn.Sequential(first, torch.nn.ReLU(inplace=True), torch.nn.Linear(2, 3)).eval()
+    for unit in (0, 1):
+        explanation = signed(module, neuron("0", unit))(X)
+        assert_same(explanation.values, np.broadcast_to(weights[unit], X.shape))
+        assert_same(explanation.scores, X @ weights[unit])
+
+
 def test_neuron_is_explained_as_the_output_of_a_submodel():
     model = tiny_models.model("image", "neuron")
     outputs = keras.ops.mean(model.get_layer("conv2").output, axis=(1, 2))

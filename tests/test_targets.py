@@ -62,7 +62,7 @@ def test_contrast_is_the_difference_of_maps(case):
     other = (TARGETS + 1) % 3
     contrast = explainer(X, one_hot(TARGETS) - one_hot(other))
     apart = explainer(X, TARGETS).values - explainer(X, other).values
-    assert_same(contrast.values, apart)
+    assert_same(contrast.values, apart, case.tolerance)
     assert_same(contrast.scores, raw()[range(5), TARGETS] - raw()[range(5), other])
 
 
@@ -73,7 +73,7 @@ def test_weights_scale_and_add_maps(case):
     maps = np.stack([explainer(X, k).values for k in range(3)], axis=1)
     expected = (maps * weights.reshape(5, 3, *[1] * (maps.ndim - 2))).sum(1)
     explanation = explainer(X, weights)
-    assert_same(explanation.values, expected)
+    assert_same(explanation.values, expected, case.tolerance)
     assert_same(explanation.scores, (raw() * weights).sum(1))
     assert_same(explanation.targets, weights)
 

@@ -66,27 +66,31 @@ if BACKEND == "torch":
 
 
 @functools.cache
-def model(name, owner=""):
+def model(name, owner="", rectified=False):
     """The shared model of a kind; tests that change a model take a `fresh` one.
 
     Each owner has a copy: the package keeps 32 compiled steps per model, and all the steps that
     these tests ask for would drive each other out.
     """
     del owner
-    return fresh(name)
+    return fresh(name, rectified)
 
 
-def fresh(name):
+def fresh(name, rectified=False):
+    """A model of a kind; a ``rectified`` one has no other activations than ReLU."""
     kind = KINDS[name]
+    acts = {"trunk": "relu", "inner": "relu"} if rectified else {}
     if name == "shared":
-        return shared_layer()
-    return torch_twin(kind.twin) if kind.native else network(kind.twin, kind.channels_first)
+        return shared_layer(acts.get("inner", "tanh"))
+    if kind.native:
+        return torch_twin(kind.twin, rectified)
+    return network(kind.twin, kind.channels_first, **acts)
 
 
 # --- smooth networks ----------------------------------------------------------------------------
 
 
-def network(twin, channels_first=False, extra=(), activation=None, trunk="softplus"):
+def network(twin, channels_first=False, extra=(), activation=None, trunk="softplus", inner="tanh"):
     """The Keras twin of `oracles.logits`; ``extra`` layers come first.
 
     Where the width of an activation equals its number of filters, Keras adds a channels-first bias
@@ -94,7 +98,7 @@ def network(twin, channels_first=False, extra=(), activation=None, trunk="softpl
     """
     shape = oracles.SHAPES[twin]
     if twin == "table":
-        stack = [layers.Dense(5, activation="tanh", name="hidden")]
+        stack = [layers.Dense(5, activation=inner, name="hidden")]
     else:
         kwargs = {"data_format": "channels_first" if channels_first else "channels_last"}
         conv, pool, mean = {
@@ -105,7 +109,7 @@ def network(twin, channels_first=False, extra=(), activation=None, trunk="softpl
         stack = [
             conv(4, 3, padding="same", activation=trunk, name="conv1", **kwargs),
             pool(2, name="pool", **kwargs),
-            conv(6, 3, padding="same", activation="tanh", name="conv2", **kwargs),
+            conv(6, 3, padding="same", activation=inner, name="conv2", **kwargs),
             mean(name="gap", **kwargs),
         ]
     if channels_first:
@@ -122,23 +126,24 @@ def load(made, twin):
         made.get_layer(name).set_weights(list(pair))
 
 
-def constant(twin):
+def constant(twin, inner="tanh"):
     """A network whose hidden activations are 0 whatever comes in."""
-    made = network(twin, trunk="linear")
+    made = network(twin, trunk="linear", inner=inner)
     for name, (kernel, bias) in oracles.weights(twin).items():
         if name != "logits":
             made.get_layer(name).set_weights([0 * kernel, 0 * bias])
     return made
 
 
-def torch_twin(twin):
+def torch_twin(twin, rectified=False):
     """The native torch module with the same numbers; images and volumes are channels first."""
     import torch
     from torch import nn
 
     shape = oracles.SHAPES[twin]
+    softplus, tanh = (nn.ReLU, nn.ReLU) if rectified else (nn.Softplus, nn.Tanh)
     if twin == "table":
-        parts = [("hidden", nn.Linear(shape[0], 5)), ("act", nn.Tanh())]
+        parts = [("hidden", nn.Linear(shape[0], 5)), ("act", tanh())]
     else:
         conv, pool, mean = {
             3: (nn.Conv2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
@@ -146,10 +151,10 @@ def torch_twin(twin):
         }[len(shape)]
         parts = [
             ("conv1", conv(shape[-1], 4, 3, padding=1)),
-            ("act1", nn.Softplus()),
+            ("act1", softplus()),
             ("pool", pool(2)),
             ("conv2", conv(4, 6, 3, padding=1)),
-            ("act2", nn.Tanh()),
+            ("act2", tanh()),
             ("gap", mean(1)),
             ("flat", nn.Flatten()),
         ]
@@ -368,10 +373,19 @@ def nested_image(name="trunk"):
     )
 
 
-def shared_layer():
+def copied(flat, form):
+    """A Sequential model's own layers as a nested or a subclassed model."""
+
+    def run(x):
+        return functools.reduce(lambda h, layer: layer(h), flat.layers, x)
+
+    return closed_form(form, flat.input_shape[1:], run, flat.layers)
+
+
+def shared_layer(activation="tanh"):
     """The layer ``shared`` is called twice, on 7x10 and then on 3x5 positions."""
     inside = keras.Input(oracles.SHAPES["image"])
-    shared = layers.Conv2D(2, 3, padding="same", activation="tanh", name="shared")
+    shared = layers.Conv2D(2, 3, padding="same", activation=activation, name="shared")
     once = shared(inside)
     twice = shared(layers.AveragePooling2D(2)(once))
     made = keras.Model(inside, layers.Dense(3)(layers.GlobalAveragePooling2D()(twice)))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xai_core import images
-from xai_core._inputs import host
+from xai_core import _frames, images
+from xai_core._inputs import Batch, host
 from xai_core.typing import Array
 
 _NAMED = ("mean", "blur")
@@ -34,6 +35,36 @@ def check_field(baseline: Any, black_box: bool = False) -> None:
             array = _numbers(one)
             if not np.isfinite(array).all():
                 raise ValueError(f"`baseline` must be finite. Received: {_shown(one, array)}.")
+
+
+def check_batch(baseline: Any, batch: Batch, names: Sequence[str] | None, background: bool) -> None:
+    """Raise if ``baseline`` has other columns than the inputs, or is a number beside words.
+
+    ``names`` are those of the columns; ``background`` says whether rows may be given instead.
+    """
+    for one in as_list(baseline):
+        _frames.check_columns("baseline", one, batch.columns)
+        number = isinstance(one, numbers.Real) and math.isfinite(one)
+        words = _column_of_words(batch) if number else None
+        if words is not None:
+            column = words if names is None or len(names) <= words else repr(names[words])
+            rows = "rows as `background=`, or " if background else ""
+            raise ValueError(
+                "`baseline` must be a word where inputs are words, which a number is not. "
+                f"Received: {one!r}, while column {column} holds words. Pass {rows}one value per "
+                "column as `baseline=`, an array of objects."
+            )
+
+
+def _column_of_words(batch: Batch) -> int | None:
+    """The first column of a table that holds words."""
+    tables = (leaf for leaf in batch.leaves if leaf.dtype == object and leaf.ndim == 2)
+    columns = (k for leaf in tables for k, column in enumerate(leaf.T) if _has_words(column))
+    return next(columns, None)
+
+
+def _has_words(column: Array) -> bool:
+    return any(isinstance(value, str) for value in column)
 
 
 def as_list(baseline: Any) -> list[Any]:

@@ -11,6 +11,8 @@ from xai_core import _checks
 from xai_core._inputs import host
 from xai_core.typing import Array
 
+_NAMED = 10
+
 
 def encode(
     targets: Any, rows: int, columns: int, names: Sequence[str] | None, classes: int | None = None
@@ -185,6 +187,11 @@ def _indices(array: Array, rows: int, classes: int, name: str = "targets") -> Ar
     outside = array[(array < 0) | (array >= classes)] if array.ndim else array.reshape(1)
     if array.ndim == 0 and 0 <= int(array) < classes:
         outside = outside[:0]
+    if outside.size and classes == 1:
+        raise ValueError(
+            f"`{name}` must be 0 or left out for a model with one output. "
+            f"Received: {int(outside[0])}."
+        )
     if outside.size:
         raise ValueError(
             f"`{name}` must be class indices from 0 to {classes - 1}. Received: {int(outside[0])}."
@@ -213,7 +220,7 @@ def _indices_of_names(array: Array, names: Sequence[str] | None, name: str = "ta
     for given in map(str, array.ravel()):
         if given not in known:
             raise ValueError(
-                f"`{name}` must be names of classes. Received: {given!r}."
+                f"`{name}` must be names of classes, {_listed(names)}. Received: {given!r}."
                 f"{_checks.near(given, known)}"
             )
         if names.count(given) > 1:
@@ -223,6 +230,12 @@ def _indices_of_names(array: Array, names: Sequence[str] | None, name: str = "ta
                 f"{bearers}. Use an index."
             )
     return np.array([known[str(given)] for given in array.ravel()]).reshape(array.shape)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(map(repr, names[:_NAMED]))
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def _shown(value: Any) -> str:

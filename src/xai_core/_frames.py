@@ -14,6 +14,23 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "iloc") and hasattr(value, "columns") and hasattr(value, "dtypes")
 
 
+def check_columns(name: str, value: Any, columns: tuple[str, ...] | None) -> None:
+    """Raise if a DataFrame, or a Series that is a row of one, has other columns than the inputs.
+
+    Where the inputs have no names (None), or ``value`` has none, positions count.
+    """
+    found = getattr(value, "columns" if is_frame(value) else "index", None)
+    if columns is None or found is None or not hasattr(value, "iloc"):
+        return
+    own = tuple(map(str, found))
+    if own != columns:
+        same = sorted(own) == sorted(columns)
+        advice = f" Order it as the inputs: {name}[list(inputs.columns)]." if same else ""
+        raise ValueError(
+            f"`{name}` must have the columns of the inputs, {columns}. Received: {own}.{advice}"
+        )
+
+
 def like(frame: Any, array: Array) -> Any:
     """A DataFrame of the rows of ``array`` with the columns and types of ``frame``."""
     made = type(frame)(array.copy(), dtype=array.dtype)  # pandas guesses the type of objects

@@ -143,6 +143,11 @@ def as_given(structure: Any, inputs: Any) -> Batch:
     return Batch(tuple(leaves), skeleton, (False,) * len(leaves), prints, frame)
 
 
+def are_tokens(leaf: Array) -> bool:
+    """Whether an array may hold tokens: integers, but no pixels."""
+    return leaf.dtype.kind in "iu" and leaf.dtype.name != "uint8" and leaf.ndim < 4
+
+
 def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
     """A batch of rows: numbers only, finite, not empty, the same number of rows in each leaf."""
     leaves = keras.tree.flatten(structure)
@@ -151,11 +156,6 @@ def checked(structure: Any, integers: list[bool], dtype: str) -> Batch:
             raise TypeError(f"`inputs` must be numbers. Received: an array of {leaf.dtype}.")
         _check_rank(leaf, any_rank=integer)
     _check_rows(leaves)
-    if all(integers):
-        raise ValueError(
-            "`inputs` must hold an array of floats. Received: integers only "
-            f"({', '.join(leaf.dtype.name for leaf in leaves)}), which have no gradient."
-        )
     host_dtype = "float64" if dtype == "float64" else "float32"
     with np.errstate(over="ignore"):  # an overflow is infinite, which is refused below
         ready = [

@@ -51,7 +51,7 @@ class Neuron:
         """The index along each axis but the first, None where activations are averaged."""
         if isinstance(self.index, tuple):
             return self.index
-        axis = model.channel_axis(len(shape) + 1)
+        axis = model.channel_axis(len(shape) + 1, self.layer)
         if axis is None:
             raise ValueError(
                 "`index` must be a tuple where the model does not tell which axis of a layer is "

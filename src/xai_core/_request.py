@@ -49,6 +49,12 @@ class Request:
     advance: Callable[[int], None] = lambda rows: None
     decided: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns, as the model or a DataFrame has them."""
+        own = None if self.model is None else self.model.feature_names
+        return own or self.batch.columns
+
     def layout(self, rank: int, needed: bool = True) -> str:
         """The data format of inputs of a rank, batch axis included."""
         if self.model is None:
@@ -106,6 +112,13 @@ class Group:
             return self.given[2]
         return tuple(self.to_device(leaf[self.rows]) for leaf in self.request.targets)
 
+    def baselines_of(self, baseline: Any, leaf: Array) -> list[Array]:
+        """The baselines of these rows of one input, functions called once for all rows."""
+        decided = self.request.decided
+        if "tokens" not in decided:
+            decided["tokens"] = _baselines.evaluated(baseline, leaf)
+        return _baselines.samples(decided["tokens"], leaf, self.rows, self.request.layout)
+
     def baselines(self, baseline: Any) -> list[tuple[Tensor, ...]]:
         """The float leaves of each of the baselines, functions called once for all rows."""
         request = self.request
@@ -148,12 +161,17 @@ class Group:
 
 
 def make(
-    model: AbstractModel, operator: Operator, output: str, inputs: Any, asked: Sequence[Any]
+    model: AbstractModel,
+    operator: Operator,
+    output: str,
+    inputs: Any,
+    asked: Sequence[Any],
+    integers: bool = False,
 ) -> Request:
     """Check inputs and targets against the model, before it computes more than one row.
 
     ``asked`` holds the targets of each explanation that is wanted from the same rows; nothing is
-    scored where it is empty.
+    scored where it is empty. ``integers`` says whether all inputs may be integers.
     """
     structure = model.arranged(_inputs.as_structure(inputs, model.several_inputs))
     leaves = keras.tree.flatten(structure)
@@ -162,6 +180,13 @@ def make(
         batch = _inputs.as_given(structure, inputs)
     else:
         batch = _inputs.checked(structure, model.takes_integers(leaves), model.dtype)
+        if not integers and not batch.float_leaves():
+            raise ValueError(
+                "`inputs` must hold an array of floats. Received: integers only "
+                f"({', '.join(leaf.dtype.name for leaf in leaves)}). Gradient methods such as "
+                "IntegratedGradients explain the embedding that looks them up; methods that need "
+                "no gradients take a function of arrays, such as lambda x: model.predict(x)."
+            )
     if _frames.is_frame(inputs):
         batch = replace(batch, columns=tuple(map(str, inputs.columns)))
     _target_leaves.check_output(operator, output)

@@ -82,7 +82,15 @@ class Score:
         inputs = self.batch.pack(floats, integers)
         if not targets and self.operator in BUILT_IN:
             targets = (self._predicted(model(inputs)),)
-        return self._columns(model, inputs, targets, floats), targets
+        return self._columns(model, inputs, targets), targets
+
+    def with_outputs(self, floats: Any, integers: Any, targets: Any) -> tuple[Tensor, Any, Tensor]:
+        """Scores (N, M), the targets they are for, and the outputs (N, K), from one pass."""
+        model = _Remembering(self)
+        inputs = self.batch.pack(floats, integers)
+        outputs = model(inputs)
+        targets = targets or (self._predicted(outputs),)
+        return self._columns(model, inputs, targets), targets, operators.as_columns(outputs)
 
     def with_classes(self, floats: Any, integers: Any, targets: Any) -> tuple[Tensor, Tensor]:
         """Scores (N, M), and the predicted class of each row (N,)."""
@@ -93,12 +101,12 @@ class Score:
             classes = self.model.arrays.argmax(outputs, axis=1)
         else:
             classes = outputs[:, 0] > (0.5 if self.head.probability else 0.0)
-        return self._columns(model, inputs, targets, floats), classes
+        return self._columns(model, inputs, targets), classes
 
-    def _columns(self, model: Any, inputs: Any, targets: Any, floats: Any) -> Tensor:
+    def _columns(self, model: Any, inputs: Any, targets: Any) -> Tensor:
         count = targets[0].shape[1] if targets else 1
         columns = [self._operate(model, inputs, targets, m) for m in range(count)]
-        self._check_rows(columns[0], floats)
+        self._check_rows(columns[0], inputs)
         return self.model.arrays.stack(columns, axis=1)
 
     def one_target(self, floats: Any, integers: Any, targets: Any) -> Any:
@@ -111,8 +119,8 @@ class Score:
         own = keras.tree.pack_sequence_as(self.targets, [leaf[:, m] for leaf in targets])
         return self.operator(model, inputs, own)
 
-    def _check_rows(self, scores: Any, floats: Any) -> None:
-        rows = floats[0].shape[0]
+    def _check_rows(self, scores: Any, inputs: Any) -> None:
+        rows = keras.tree.flatten(inputs)[0].shape[0]
         if None not in (rows, scores.shape[0]) and rows != scores.shape[0]:
             raise ValueError(
                 f"`operator` must return one score per row, of shape ({rows},). "
@@ -168,19 +176,21 @@ class _Remembering:
         seen: list[Tensor] = []
 
         def record(output: Tensor) -> Tensor:
-            seen.append(output)
+            # The next operation of a torch module may work in place.
+            seen.append(ops.copy(output))
             return output
 
         with model.tap(model.find(layer), record, call):
             self._score.outputs(inputs)
         return _in_full(seen[0])
 
-    def channel_axis(self, rank: int) -> int | None:
+    def channel_axis(self, rank: int, layer: Any) -> int | None:
         """The axis of channels of a layer's output; None where the model does not tell."""
         model = self._score.model
-        if rank <= 2 or model.feature_format == "channels_last":
+        layout = model.layout_of(model.find(layer)[1])
+        if rank <= 2 or layout == "channels_last":
             return rank - 1
-        return None if rank == 3 and model.data_format is None else 1
+        return None if not layout or (rank == 3 and model.data_format is None) else 1
 
 
 def _in_full(tensor: Tensor) -> Tensor:

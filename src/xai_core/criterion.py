@@ -20,7 +20,7 @@ from xai_core.typing import Array
 __all__ = ["Dependence", "binary_hsic", "pair_hsic", "uniform_hsic"]
 
 # So many numbers of a kernel, of all cells' kernels, and of all pairs of bits at once.
-_BLOCK, _AT_ONCE, _PAIRS = 2**20, 2**22, 2**22
+_BLOCK, _AT_ONCE, _PAIRS = 2**18, 2**22, 2**22
 
 
 class Dependence(NamedTuple):

@@ -42,6 +42,8 @@ class Estimate(NamedTuple):
         Of pairs of cells: symmetric, NaN on the diagonal.
     p_values : array, (M, d), or None
         Of the hypothesis that the score does not depend on a cell.
+    level : array, (M,), or None
+        What a cell has that the score does not depend on; None is 0.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Estimate(NamedTuple):
     first_order: Array | None = None
     interactions: Array | None = None
     p_values: Array | None = None
+    level: Array | None = None
 
 
 class Design(Protocol):

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from xai_core import _backend, _checks
+from xai_core._arrays import full_type
 from xai_core._segments import superpixels
 from xai_core.typing import Array, Tensor
 
@@ -253,7 +254,7 @@ def frequency_mask(lengths: Sequence[int], sigma: float) -> Array:
 def filtered(maps: Tensor, mask: Tensor, axes: Sequence[int]) -> Tensor:
     """The part of ``maps`` at the frequencies that ``mask`` keeps along ``axes``."""
     n, axes, ends = len(axes), tuple(axes), tuple(range(-len(axes), 0))
-    dtype = "float64" if "float64" in str(maps.dtype) else "float32"
+    dtype = full_type(maps.dtype)
     spectrum: Any = ops.rfft(ops.moveaxis(ops.cast(maps, dtype), axes, ends))
     # Keras transforms the last axis, so the others take turns there.
     for _ in range(n - 1):

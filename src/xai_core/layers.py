@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras.src import backend
+from keras.src.backend.common import remat
 
 from xai_core import _checks
 from xai_core.typing import Tensor
@@ -16,7 +17,6 @@ from xai_core.typing import Tensor
 Hook = Callable[[Tensor], Tensor]
 
 _LOCK = threading.RLock()
-_MOVING = frozenset(("Permute", "Reshape", "Transpose", "Moveaxis", "Swapaxes"))
 """Layers and operations behind which the layout is no longer that of the inputs."""
 
 
@@ -157,15 +157,38 @@ def on_first_tensor(output: Any, hook: Hook) -> Any:
     return hook(output)
 
 
+def first_tensor(output: Any) -> Any:
+    """The first tensor of what a layer returns."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def floats_of(arguments: Any) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Any]]:
+    """The float tensors of a structure, and what puts others in their places."""
+    flat = keras.tree.flatten(arguments)
+    at = [k for k, leaf in enumerate(flat) if keras.ops.is_tensor(leaf) and _is_float(leaf)]
+
+    def rebuilt(changed: Sequence[Tensor]) -> Any:
+        placed = dict(zip(at, changed, strict=True))
+        leaves = [placed.get(k, leaf) for k, leaf in enumerate(flat)]
+        return keras.tree.pack_sequence_as(arguments, leaves)
+
+    return [flat[k] for k in at], rebuilt
+
+
+def _is_float(tensor: Any) -> bool:
+    return backend.is_float_dtype(backend.standardize_dtype(tensor.dtype))
+
+
 @contextlib.contextmanager
 def shadow(
     layers: dict[int, Any],
     hook: Callable[[Any, Any, int], Any] = lambda layer, output, index: output,
     given: Callable[[Any], Any] = lambda arguments: arguments,
+    before: Callable[[Any], None] = lambda layer: None,
 ) -> Iterator[None]:
     """Within the block, each layer's output becomes ``hook(layer, output, index of the call)``.
 
-    Its arguments ``(args, kwargs)`` become ``given(arguments)``.
+    Its arguments ``(args, kwargs)`` become ``given(arguments)``, after ``before(layer)``.
     """
     owner = threading.get_ident()
     shadowed: list[tuple[Any, Any]] = []
@@ -177,6 +200,7 @@ def shadow(
             nonlocal index
             if threading.get_ident() != owner:
                 return original(*args, **kwargs)
+            before(layer)
             args, kwargs = given((args, kwargs))
             output = original(*args, **kwargs)
             index += 1
@@ -190,7 +214,7 @@ def shadow(
             for layer in layers.values():
                 shadowed.append((layer, layer.__dict__.get("call")))
                 # Past `Layer.__setattr__`, which would track the function as part of the model.
-                layer.__dict__["call"] = shadowing(layer, layer.call)
+                layer.__dict__["call"] = shadowing(layer, _call_of(layer))
             yield
         finally:
             for layer, own in reversed(shadowed):
@@ -200,38 +224,47 @@ def shadow(
                     layer.__dict__["call"] = own
 
 
-def data_format(model: keras.Model) -> str:
-    """The layout of the model's images: that of its first convolution, pooling or resizing layer.
+@contextlib.contextmanager
+def with_activation(layer: Any, activation: Callable[..., Any]) -> Iterator[None]:
+    """Within the block, what a layer holds as ``activation`` is another function."""
+    if not callable(getattr(layer, "activation", None)):
+        yield
+        return
+    own = layer.__dict__["activation"]
+    try:
+        # Past `Layer.__setattr__`, as in `shadow`.
+        layer.__dict__["activation"] = activation
+        yield
+    finally:
+        layer.__dict__["activation"] = own
 
-    Raises ValueError if two such layers differ; falls back to Keras's setting where there is
-    none, or where a Permute or Reshape comes first.
+
+@contextlib.contextmanager
+def without_remat() -> Iterator[None]:
+    """Within the block, layers of a `keras.RematScope` compute once, where they can be seen.
+
+    Their values are the same; only this thread pays with memory.
     """
-    found: list[tuple[str, str]] = []
-    for place in places(model):
-        if type(place.layer).__name__ in _MOVING:
-            break
-        own = _own_format(place.layer)
-        if own is not None:
-            found.append((place.path, own))
-    for path, own in found:
-        if own != found[0][1]:
-            raise ValueError(
-                f"`data_format` must be given, for the model's layers differ: {found[0][0]!r} has "
-                f"{found[0][1]!r} and {path!r} has {own!r}. Received: None. "
-                "Pass wrap(model, data_format=...) with the layout of the inputs."
-            )
-    return found[0][1] if found else keras.config.image_data_format()
+    owner, original = threading.get_ident(), remat.remat
+
+    def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+        return function if threading.get_ident() == owner else original(function)
+
+    with _LOCK:
+        remat.remat = kept
+        try:
+            yield
+        finally:
+            remat.remat = original
 
 
-def feature_format(model: keras.Model) -> str | None:
-    """The layout inside the model: that of its last layer which has one."""
-    formats = [_own_format(place.layer) for place in places(model)]
-    return next((own for own in reversed(formats) if own is not None), None)
+def _call_of(layer: Any) -> Callable[..., Any]:
+    """What a layer computes; that of its class is looked up when it is called.
 
-
-def _own_format(layer: Any) -> str | None:
-    # Flatten has the setting too, but no layout of its own.
-    return None if isinstance(layer, keras.layers.Flatten) else getattr(layer, "data_format", None)
+    Only so does `operations.handled` reach it in a block inside this one.
+    """
+    own = layer.__dict__.get("call")
+    return own or (lambda *args, **kwargs: type(layer).call(layer, *args, **kwargs))
 
 
 class FinalCall(NamedTuple):
@@ -240,6 +273,28 @@ class FinalCall(NamedTuple):
     kind: str
     before: Tensor
     after: Tensor
+
+
+_LISTS: list[list[FinalCall]] = []
+"""Those of the blocks of `final_calls` that run now, of the thread that has the lock."""
+
+
+def listed() -> list[int]:
+    """How many calls each block of `final_calls` has seen so far."""
+    return [len(calls) for calls in _LISTS]
+
+
+@contextlib.contextmanager
+def again(counts: list[int]) -> Iterator[None]:
+    """Within the block, calls are the same ones as after so many, made once more."""
+    later = [calls[count:] for calls, count in zip(_LISTS, counts, strict=True)]
+    try:
+        for calls, count in zip(_LISTS, counts, strict=True):
+            del calls[count:]
+        yield
+    finally:
+        for calls, count, kept in zip(_LISTS, counts, later, strict=True):
+            calls[count:] = kept
 
 
 @contextlib.contextmanager
@@ -269,6 +324,7 @@ def final_calls(
     functions = backend.nn
     with _LOCK:
         originals = {kind: getattr(functions, kind) for kind in ("softmax", "sigmoid")}
+        _LISTS.append(calls)
         try:
             for kind, original in originals.items():
                 setattr(functions, kind, listing(kind, original))
@@ -280,5 +336,6 @@ def final_calls(
                     f"{bypass + 1} when it ran. Give a model that ends in logits."
                 )
         finally:
+            _LISTS.pop()
             for kind, original in originals.items():
                 setattr(functions, kind, original)

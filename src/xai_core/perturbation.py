@@ -87,6 +87,23 @@ def in_one_type(arrays: Any, x: Any, mask: Any, absent: Any) -> tuple[Any, Any, 
     return x.astype(kind), mask.astype(kind), absent.astype(kind)
 
 
+class Inside(NamedTuple):
+    """A layer whose output is masked in place of the inputs.
+
+    Parameters
+    ----------
+    path, layer, call
+        The layer, or the middle of a pair, as the model finds it, and which of its calls.
+    activations
+        What it gives for the inputs of the group, (n, ...).
+    """
+
+    path: str
+    layer: Any
+    call: int | None
+    activations: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Perturbation:
     """What is masked in a group of inputs.
@@ -101,12 +118,15 @@ class Perturbation:
         The float inputs that are masked, all by the same codes.
     blend
         A module-level function (arrays, x, mask, absent) -> perturbed rows.
+    inside
+        The layer that the only one of ``masks`` means, if it means none of the inputs.
     """
 
     total: int
     codes: Callable[[Array], Codes]
     masks: tuple[Masking, ...]
     blend: Callable[..., Tensor] = replaced
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +194,9 @@ def scored(
         Also return the predicted classes, where there is one turn.
     """
     masks = perturbation.masks
-    given = *group.inputs(), targets
+    inside = perturbation.inside
+    given = *group.inputs(), targets, () if inside is None else (inside.activations,)
+    path, layer, call = (None, None, None) if inside is None else inside[:3]
     facts = tuple((absent.leaves[one.leaf], one.own, one.shared) for one in masks)
     static = tuple((one.leaf, one.keep, one.settings) for one in masks)
     found = []
@@ -188,6 +210,9 @@ def scored(
             masks=static,
             blend=perturbation.blend,
             classes=classes,
+            path=path,
+            layer=layer,
+            call=call,
         )
         found.append([part if len(part) == rows else part[:rows] for part in result])
     scores, *others = (
@@ -247,10 +272,14 @@ def _masked_step(
     masks: tuple[tuple[int, Callable[..., Tensor], tuple[Any, ...]], ...],
     blend: Callable[..., Tensor],
     classes: bool,
+    path: str | None,
+    layer: Any,
+    call: int | None,
 ) -> tuple[Tensor, ...]:
-    """Mask the rows of one batch, and score them."""
+    """Mask the rows of one batch, or what a layer gives for them, and score them."""
     arrays: Any = score.model.arrays
-    floats, integers, targets = given
+    floats, integers, targets, inside = given
+    leaves = inside or floats
 
     def rows(leaves: Any) -> list[Tensor]:
         return [arrays.take(x, index, axis=0) for x in leaves]
@@ -258,13 +287,21 @@ def _masked_step(
     masked = {}
     for (leaf, keep, settings), own in zip(masks, facts, strict=True):
         mask = partial(_masked, arrays, blend, keep, settings)
-        chosen: Any = floats[leaf], *own, index, start, place, codes
+        chosen: Any = leaves[leaf], *own, index, start, place, codes
         masked[leaf] = mask(*chosen) if arrays is np else _backend.fused(mask, *chosen)
     taken = [
-        masked[k] if k in masked else arrays.take(x, index, axis=0) for k, x in enumerate(floats)
+        masked[k] if k in masked else arrays.take(x, index, axis=0) for k, x in enumerate(leaves)
     ]
-    arguments = tuple(taken), tuple(rows(integers)), tuple(rows(targets))
-    return score.with_classes(*arguments) if classes else score(*arguments)[:1]
+
+    def run(x: Any) -> tuple[Tensor, ...]:
+        arguments = tuple(x), tuple(rows(integers)), tuple(rows(targets))
+        return score.with_classes(*arguments) if classes else score(*arguments)[:1]
+
+    if not inside:
+        return run(taken)
+    # All that the model computes below the layer is then unused, and compilers leave it out.
+    with score.model.tap((path, layer), lambda x: arrays.cast(taken[0], x.dtype), call):
+        return run(rows(floats))
 
 
 def _masked(

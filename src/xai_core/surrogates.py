@@ -132,7 +132,7 @@ class SurrogateDesign:
         if self.regressor is None:
             from sklearn.linear_model import Ridge
 
-            fitted = Ridge(alpha=1.0).fit(kept, answers, sample_weight=weights)
+            fitted = Ridge(alpha=1.0, copy_X=False).fit(kept, answers, sample_weight=weights)
             values = np.reshape(fitted.coef_, (-1, self.d))
             return Estimate(values, None, np.ravel(fitted.intercept_))
         each = [self._fitted(kept, answer, weights) for answer in answers.T]

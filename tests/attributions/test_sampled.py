@@ -347,12 +347,34 @@ def endless(name, model=peaked, **fields):
     return getattr(attributions, name)(model, operator="regression", **ENDLESS[name], **fields)
 
 
+def sizes(name, found):
+    """What a tolerance is a share of; nearly, for RISE, of whose mean score the cells' is one."""
+    level = found.features.mean(1, keepdims=True) if name == "RISE" else 0.0
+    return np.abs(found.features - level).max(1)
+
+
+@pytest.mark.parametrize("grid_size", [None, 3])
+def test_tolerance_of_rise_does_not_grow_with_the_level_of_the_score(grid_size):
+    x = np.linspace(1, 2, 12).reshape(1, 12, 1) if grid_size else np.linspace(1, 2, 12)[None]
+    rows = []
+    for level in (0.0, 1e4):
+        explainer = attributions.RISE(
+            lambda z, level=level: level + np.asarray(z).reshape(len(z), 12).sum(1),
+            operator="regression",
+            n_samples=4096,
+            grid_size=grid_size,
+            tolerance=0.03,
+        )
+        rows.append(explainer(x, 0).rows[0])
+    assert rows[0] == rows[1] > 257
+
+
 @pytest.mark.parametrize("name", ENDLESS)
 def test_converged_inputs_stop_and_the_others_go_on(name):
     explainer = endless(name)
     whole = explainer(PEAKED, 0)
     assert whole.converged is None
-    relative = whole.feature_standard_error.mean(1) / np.abs(whole.features).max(1)
+    relative = whole.feature_standard_error.mean(1) / sizes(name, whole)
     loose = dataclasses.replace(explainer, tolerance=float(2 * relative.max()))
     early = loose(PEAKED, 0)
     assert early.converged.all()
@@ -397,9 +419,9 @@ def test_refinement_improves_until_it_is_the_call(name):
 @pytest.mark.parametrize("name", ENDLESS)
 def test_refinement_ends_where_the_tolerance_is_met(name):
     relative = 2.0 * max(
-        error.mean() / np.abs(values).max()
+        error.mean() / size
         for found in [endless(name)(PEAKED, 0)]
-        for error, values in zip(found.feature_standard_error, found.features, strict=True)
+        for error, size in zip(found.feature_standard_error, sizes(name, found), strict=True)
     )
     early = endless(name, tolerance=relative)
     *before, last = early.refine(PEAKED, 0)
@@ -428,7 +450,7 @@ def test_network_is_refined_and_inputs_leave_it_early(name):
     assert (first.rows < last.rows).all()
     if name == "LIME":
         return
-    relative = first.feature_standard_error.mean(1) / np.abs(first.features).max(1)
+    relative = first.feature_standard_error.mean(1) / sizes(name, first)
     loose = dataclasses.replace(explainer, tolerance=float(np.sort(relative)[:2].mean()))
     found = loose(x, 1)
     assert len(set(found.rows.tolist())) > 1

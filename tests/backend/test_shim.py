@@ -1,6 +1,9 @@
 """The gradient shim against finite differences, eager and compiled, on the running backend."""
 
+import contextlib
+import functools
 import gc
+import threading
 
 import keras
 import numpy as np
@@ -236,3 +239,112 @@ if _backend.EAGER:
         )
         assert not scores.requires_grad
         assert not gradients.requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_override_gradient_changes_what_goes_back_and_nothing_else(compiled):
+    def score(x):
+        passed = _backend.override_gradient(2 * x, lambda u: ops.relu(u) * 10)
+        return ops.sum(passed * ops.convert_to_tensor([[1.0, -1.0]]), axis=1)
+
+    x = ops.convert_to_tensor([[3.0, 4.0]])
+
+    def step(x):
+        return _backend.value_and_grad(score, x)
+
+    value, gradient = (_backend.jit(step) if compiled else step)(x)
+    np.testing.assert_allclose(_backend.to_host(value), [-2])
+    np.testing.assert_allclose(_backend.to_host(gradient), [[20, 0]])
+
+
+# --- derivatives along a direction --------------------------------------------------------------
+
+
+def test_derivative_along_a_direction():
+    x, y, u, v = (ops.convert_to_tensor(a) for a in np.random.default_rng(2).normal(size=(4, 3)))
+    found = _backend.jvp(lambda a, b: a * a * b, [x, y], [u, v])
+    x, y, u, v = map(_backend.to_host, (x, y, u, v))
+    np.testing.assert_allclose(_backend.to_host(found), 2 * x * y * u + x * x * v, rtol=1e-5)
+    unconnected = _backend.jvp(lambda a: ops.ones_like(a), [ops.ones((3,))], [ops.ones((3,))])
+    assert not _backend.to_host(unconnected).any()
+
+
+# --- functions that somebody compiled -----------------------------------------------------------
+
+
+@pytest.mark.skipif(_backend.NAME == "torch", reason="nothing to do")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_compiled_functions_run_as_written_within_a_block(own, fails):
+    calls = []
+
+    def helper(x):
+        calls.append(x)
+        return 2 * x
+
+    if _backend.NAME == "jax":
+        import jax
+
+        compiled, switched = jax.jit(helper), lambda: jax.config.jax_disable_jit
+        switch = functools.partial(jax.config.update, "jax_disable_jit")
+    else:
+        import tensorflow
+
+        compiled, switched = tensorflow.function(helper), tensorflow.config.functions_run_eagerly
+        switch = tensorflow.config.run_functions_eagerly
+    x = ops.ones(2)
+    compiled(x)
+    switch(own)
+    try:
+        with contextlib.suppress(RuntimeError), _backend.uncompiled(), _backend.uncompiled():
+            del calls[:]
+            compiled(x)
+            assert calls[0] is x
+            if fails:
+                raise RuntimeError
+        assert switched() == own
+    finally:
+        switch(False)
+    del calls[:]
+    compiled(x)
+    assert not calls
+
+
+@pytest.mark.skipif(_backend.NAME != "tensorflow", reason="the switch is that of all threads")
+def test_the_last_of_several_threads_restores_the_switch():
+    import tensorflow
+
+    switched = tensorflow.config.functions_run_eagerly
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with _backend.uncompiled():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with _backend.uncompiled():
+        thread.start()
+        assert entered.wait(10)
+    assert switched()
+    leave.set()
+    thread.join()
+    assert not switched()
+
+
+@pytest.mark.skipif(_backend.NAME != "jax", reason="loops of JAX")
+def test_loops_and_branches_within_a_block():
+    import jax
+
+    def function(x):
+        with _backend.uncompiled():
+            x = jax.lax.scan(lambda c, w: (c + w, None), x, x)[0]
+            x = jax.lax.cond(x.sum() > 0, lambda x: 2 * x, lambda x: x, x)
+            x = jax.lax.while_loop(lambda x: x.sum() < 100, lambda x: 3 * x, x)
+            with _backend.uncompiled(inline=False):
+                return jax.lax.scan(lambda c, _: (c + 1, None), x, None, length=3)[0]
+
+    x = ops.ones((2, 2))
+    found = jax.jit(function)(x)
+    np.testing.assert_array_equal(found, np.full((2, 2), 54 + 3))
+    assert str(jax.make_jaxpr(function)(x)).count("scan[") == 1

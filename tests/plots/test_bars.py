@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from xai_core import plots
+from xai_core import ExplanationWarning, plots
 from xai_core.explanation import Explanation
 
 ROWS = np.array([[1.0, -4.0, 0.5, 0.0], [-3.0, 2.0, 0.5, 0.0]])
@@ -202,7 +202,8 @@ def test_the_title_is_what_all_rows_have_in_common():
     )
     assert titles(plots.bar(found)) == ["malignant"]
     assert titles(plots.bar(found[0])) == ["malignant 0.90"]
-    assert titles(plots.bar(dataclasses.replace(found, targets=[0, 1]))) == [""]
+    with pytest.warns(ExplanationWarning, match="benign, malignant"):
+        assert titles(plots.bar(dataclasses.replace(found, targets=[0, 1]))) == [""]
     assert titles(plots.bar({"a": found, "b": ROWS})) == ["a\nmalignant", "b"]
     both = [found, dataclasses.replace(found, method="N")]
     assert titles(plots.bar(both)) == ["M\nmalignant", "N\nmalignant"]

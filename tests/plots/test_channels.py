@@ -79,12 +79,12 @@ def test_the_largest_contributions_lie_on_top():
 
 
 def test_one_scale_with_0_in_its_middle():
-    figure = plots.series(FOUND, clip=0)
+    figure = plots.series(FOUND, clip=0, scale="shared")
     norms = [ax.collections[0].norm for ax in panels(figure)]
     assert len({(norm.vmin, norm.vmax) for norm in norms}) == 1
     assert norms[0].vmax == -norms[0].vmin == pytest.approx(np.abs(MAPS).max())
     assert len(bars(figure)) == 1
-    clipped = panels(plots.series(FOUND, clip=10))[0].collections[0].norm
+    clipped = panels(plots.series(FOUND, clip=10, scale="shared"))[0].collections[0].norm
     assert clipped.vmax == pytest.approx(np.percentile(np.abs(MAPS), 90))
 
 
@@ -99,7 +99,7 @@ def test_unsigned_maps_start_at_a_light_colour():
 
 
 def test_a_scale_for_each_sample():
-    figure = render(plots.series(FOUND, scale="map"))
+    figure = render(plots.series(FOUND))
     assert len(bars(figure)) == 2
     tops = [ax.collections[0].norm.vmax for ax in panels(figure)]
     assert tops[0] == tops[1] != tops[2]
@@ -160,7 +160,7 @@ def test_explanations_are_columns():
     figure = plots.series({"A": FOUND, "B": MAPS}, CURVES)
     assert corners(figure)[:4] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     assert [ax.get_title() for ax in panels(figure)[:4:2]] == ["A\nrest 0.50", "B"]
-    assert len(bars(figure)) == 1
+    assert len(bars(figure)) == 4
 
 
 def test_nothing_overlaps():

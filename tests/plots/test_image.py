@@ -80,6 +80,19 @@ def test_under_a_signed_map_the_image_is_grey():
     assert overlay(MAP, PHOTO)[0].get_array().shape == (6, 9, 3)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_over_bright_parts_of_an_image_a_large_value_is_darker_than_a_small_one_over_dark(sign):
+    values, photo = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4, 3))
+    values[0, :, 0], values[0, :, 1], values[0, :, 3] = 1.0 * sign, 0.7 * sign, -1.0 * sign
+    photo[0, :, 0] = 1.0
+    under, shown = overlay(values, photo, clip=0)
+    alpha = shown.get_alpha()
+    colors = shown.cmap(shown.norm(shown.get_array()))[..., :3]
+    seen = alpha * colors + (1 - alpha) * under.get_array()[..., None]
+    large, small = seen[0, 0].sum(), seen[0, 1].sum()
+    assert large < small
+
+
 @pytest.mark.parametrize("cmap", ["viridis", "from an object"])
 def test_a_colormap_is_obeyed(cmap):
     import matplotlib

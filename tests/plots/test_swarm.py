@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from xai_core import plots
+from xai_core import ExplanationWarning, plots
 from xai_core.explanation import Explanation
 
 RNG = np.random.default_rng(4)
@@ -107,7 +107,7 @@ def test_what_is_missing_or_no_number_is_grey():
     assert (mixed == GREY).all(axis=1).tolist() == [True] * 3 + [False] * 77
     assert (text == GREY).all()
     assert len(np.unique(flags, axis=0)) == 2
-    assert bars(figure)[0].get_ylabel() == "value of the feature (grey: none)"
+    assert bars(figure)[0].get_ylabel().split() == ["value", "(grey:", "none)"]
 
 
 def test_infinity_is_an_end_and_a_constant_the_middle():
@@ -125,7 +125,7 @@ def test_one_colour_bar_from_low_to_high():
     figure = render(plots.beeswarm([FOUND, FOUND]))
     (bar,) = bars(figure)
     assert [label.get_text() for label in bar.get_yticklabels()] == ["low", "high"]
-    assert bar.get_ylabel() == "value of the feature"
+    assert bar.get_ylabel() == "value"
 
 
 @pytest.mark.parametrize("inputs", [None, np.full((80, 3), "text")])
@@ -177,3 +177,52 @@ def test_panels_and_axes():
     given = Figure()
     assert plots.beeswarm(FOUND, ax=given.subplots(), titles=["t"]) is given
     assert given.axes[0].get_title() == "t"
+
+
+# --- rows of several classes --------------------------------------------------------------------
+
+MIXED = dataclasses.replace(
+    FOUND, method="LIME", targets=np.arange(80, dtype="int32") % 2, class_names=("no", "yes", "?")
+)
+
+
+@pytest.mark.parametrize("plot", [plots.beeswarm, plots.bar])
+def test_rows_of_several_classes_are_told(plot):
+    message = r"The rows of LIME \(no, yes\) explain different classes.*pass `targets=`"
+    with pytest.warns(ExplanationWarning, match=message) as found:
+        plot({"a": MIXED, "b": MIXED})
+    assert len(found) == 1
+    assert found[0].filename == __file__
+    plot(MIXED[::2])
+    plot(MIXED[:1])
+    plot(dataclasses.replace(MIXED, targets_used=False))
+
+
+def test_many_classes_are_counted():
+    targets = np.arange(80, dtype="int32") % 12
+    with pytest.warns(ExplanationWarning, match=r"\(class 0, .*class 9 and 2 more\)"):
+        plots.bar(dataclasses.replace(MIXED, targets=targets, class_names=None))
+
+
+def test_rows_of_several_weights_are_told():
+    weights = np.eye(3, dtype="float32")[np.arange(80) % 3]
+    with pytest.warns(ExplanationWarning, match="explain different classes"):
+        plots.bar(dataclasses.replace(MIXED, targets=weights))
+
+
+# --- the colour bar -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [2, 3, 5, 12])
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_label_of_the_colour_bar_fits_between_its_ends(width, missing):
+    rows = RNG.normal(size=(20, width))
+    inputs = rows.astype(object)
+    inputs[:, 0] = None if missing else 1.0
+    figure = render(plots.beeswarm(rows, inputs))
+    (bar,) = bars(figure)
+    box = bar.yaxis.label.get_window_extent()
+    low, high = (tick.get_window_extent() for tick in bar.get_yticklabels())
+    assert low.y1 <= box.y0
+    assert box.y1 <= high.y0
+    assert ("none" in bar.get_ylabel()) == missing

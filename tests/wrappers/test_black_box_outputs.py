@@ -113,8 +113,12 @@ def test_several_outputs_need_select():
     [
         (lambda x: None, TypeError, "`model` must return a tensor.*NoneType"),
         (lambda x: "cat", TypeError, "`model` must return a tensor.*str"),
-        (lambda x: np.full(len(x), "cat"), TypeError, "`model` must return numbers.*<U3"),
-        (lambda x: ["cat"] * len(x), TypeError, "`model` must return numbers.*<U3"),
+        (lambda x: np.full(len(x), "cat"), TypeError, "must return numbers.*<U3.*`predict_proba`"),
+        (
+            lambda x: np.array(["cat"] * len(x), object),
+            TypeError,
+            "numbers.*object.*`predict_proba`",
+        ),
         (lambda x: np.full(len(x), None), TypeError, "`model` must return numbers.*object"),
         (lambda x: linear(x) * 1j, TypeError, "`model` must return numbers.*complex128"),
         (lambda x: 1.0, ValueError, r"`model` must return one row for each.*1.*\(\)"),

@@ -8,8 +8,9 @@ from sklearn import compose, linear_model, pipeline, preprocessing
 import tiny_models
 from black_boxes import ROWS, VALUE, X, regression
 from oracles import assert_same
-from xai_core import wrap
-from xai_core.attributions import Occlusion, RandomMap
+from xai_core import attributions, wrap
+from xai_core.attributions import IntegratedGradients, Occlusion, RandomMap, SmoothGrad
+from xai_core.metrics import Deletion
 
 
 def frame():
@@ -162,3 +163,98 @@ def test_dataframes_are_streamed():
     found = list(regression(lambda x: x["p"]).stream([given[:4], given[4:]], 0))
     assert [len(part) for part in found] == [4, 2]
     assert found[1].feature_names == ("p", "q", "r", "s")
+
+
+# --- baselines with names, and beside words -----------------------------------------------------
+
+NAMED = pd.DataFrame(ROWS, columns=list("pqrs"))
+OTHER = r"`baseline` must have the columns of the inputs, \('p', 'q', 'r', 's'\)\. Received: "
+
+
+def other_columns():
+    mean = NAMED.mean()
+    return {
+        "order": (mean[::-1], r"\('s', 'r', 'q', 'p'\)\. Order it.*baseline\[list"),
+        "name": (mean.rename({"p": "z"}), r"\('z', 'q', 'r', 's'\)\.$"),
+        "fewer": (mean[:2], r"\('p', 'q'\)"),
+        "frame": (NAMED[list("srqp")], r"\('s', 'r', 'q', 'p'\)"),
+        "list": ([0.0, mean[::-1]], r"\('s', 'r', 'q', 'p'\)"),
+    }
+
+
+@pytest.mark.parametrize("case", other_columns())
+@pytest.mark.parametrize("name", ["Occlusion", "LIME", "KernelSHAP", "ShapleySampling", "RISE"])
+def test_a_baseline_of_other_columns_is_refused(name, case):
+    baseline, received = other_columns()[case]
+    with pytest.raises(ValueError, match=OTHER + received):
+        getattr(attributions, name)(lambda x: x["p"], baseline=baseline)(NAMED, 0)
+    with pytest.raises(ValueError, match=OTHER + received):
+        Deletion(lambda x: x["p"], baseline=baseline)(ROWS, NAMED)
+
+
+@pytest.mark.parametrize("case", other_columns())
+@pytest.mark.parametrize("name", ["IntegratedGradients", "DeepLIFT", "LIME", "Occlusion"])
+def test_a_baseline_of_other_columns_is_refused_for_a_network(name, case):
+    baseline, received = other_columns()[case]
+    explainer = getattr(attributions, name)(tiny_models.model("table"), baseline=baseline)
+    with pytest.raises(ValueError, match=OTHER + received):
+        explainer(NAMED, 0)
+
+
+def test_a_baseline_of_other_columns_is_refused_below_a_wrapper():
+    inner = IntegratedGradients(tiny_models.model("table"), baseline=NAMED.mean()[::-1])
+    with pytest.raises(ValueError, match=OTHER):
+        SmoothGrad(inner, noise=0.1, noise_scale="absolute")(NAMED, 0)
+
+
+def test_a_baseline_with_the_names_of_the_columns():
+    weights = [1.0, 2.0, 3.0, 4.0]
+    explainer = regression(lambda x: x.to_numpy() @ weights, baseline=NAMED.mean())
+    assert_same(explainer(NAMED, 0).values, (ROWS - ROWS.mean(axis=0)) * weights, 1e-6)
+    one = NAMED[:1]
+    assert not regression(lambda x: x["p"], baseline=one)(one, 0).values.any()
+
+
+def test_without_names_positions_count():
+    weights = [1.0, 2.0, 3.0, 4.0]
+    explainer = regression(lambda x: x @ weights, baseline=NAMED.mean().rename({"p": "z"}))
+    assert_same(explainer(ROWS, 0).values, (ROWS - ROWS.mean(axis=0)) * weights, 1e-6)
+
+
+WORDS = pd.DataFrame({"age": [30, 41, 25], "colour": ["red", "blue", "red"]})
+
+
+@pytest.mark.parametrize(
+    "name", ["Occlusion", "LIME", "KernelSHAP", "ShapleySampling", "RISE", "HSIC"]
+)
+@pytest.mark.parametrize(
+    ("given", "column"), [(WORDS, "'colour'"), (WORDS.to_numpy(), "1")], ids=["frame", "array"]
+)
+def test_a_number_does_not_stand_for_words(name, given, column):
+    method = getattr(attributions, name)
+    model = wrap(lambda x: np.zeros(len(x)))
+    with pytest.raises(ValueError, match=rf"Received: 0\.0, while column {column} holds words"):
+        method(model)(given, 0)
+    with pytest.raises(ValueError, match=r"Received: 7.*`background=`, or one value per column"):
+        method(model, baseline=7)(given, 0)
+    assert method(model, background=given)(given, 0).values.shape == (3, 2)
+    assert method(model, baseline=np.array([0, "red"], object))(given, 0).values.shape == (3, 2)
+
+
+def test_names_of_a_model_tell_which_column_holds_words():
+    model = wrap(lambda x: np.zeros(len(x)), feature_names=["years", "paint"])
+    with pytest.raises(ValueError, match="column 'paint' holds words"):
+        Occlusion(model)(WORDS, 0)
+
+
+def test_a_number_does_not_stand_for_words_in_a_metric():
+    model = wrap(lambda x: np.zeros(len(x)))
+    with pytest.raises(
+        ValueError, match=r"column 'colour' holds words\. Pass one value per column"
+    ):
+        Deletion(model)(np.zeros((3, 2)), WORDS)
+
+
+def test_what_is_missing_may_stand_for_words():
+    found = regression(lambda x: 1.0 * x["colour"].isna(), baseline=np.nan)(WORDS, 0)
+    np.testing.assert_array_equal(found.values, [[0, -1]] * 3)

@@ -11,7 +11,7 @@ from model_state import host, traces_left, weights
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 from xai_core import wrap
-from xai_core.attributions import GradCAM, GradientInput, RandomMap, Saliency
+from xai_core.attributions import GradCAM, GradientInput, RandomMap, Saliency, SmoothGrad
 
 X = KINDS["table"].inputs(3)
 IMAGES = KINDS["image"].inputs(2)
@@ -202,9 +202,10 @@ def test_other_structure_is_refused(make, given, says):
         ("table", X[:, :3], r"\(batch, 4\).*\(3, 3\)\."),
         ("image", IMAGES[0], r"\(batch, 7, 10, 2\).*\(7, 10, 2\). Add the batch axis"),
         ("image", X, r"\(batch, 7, 10, 2\).*\(3, 4\)\."),
+        ("image", IMAGES[0].swapaxes(0, 1), r"\(batch, 7, 10, 2\).*\(10, 7, 2\)\.$"),
         ("channels_first", IMAGES, r"\(batch, 2, 7, 10\).*\(2, 7, 10, 2\)\."),
     ],
-    ids=["no batch", "width", "one image", "rank", "layout"],
+    ids=["no batch", "width", "one image", "rank", "turned image", "layout"],
 )
 def test_other_shape_is_refused(model, given, says):
     with pytest.raises(ValueError, match=f"`inputs` must have the shape {says}"):
@@ -219,10 +220,10 @@ def test_open_axes_take_any_length():
         Saliency(model)(IMAGES[..., :1], 0)
 
 
-def test_model_of_tokens_alone_is_refused():
+def test_model_of_tokens_alone_is_refused_by_methods_without_a_layer():
     model = small(layers.Embedding(5, 2), layers.Flatten(), shape=(3,), dtype="int32")
     with pytest.raises(ValueError, match=r"`inputs` must hold an array of floats.*integers only"):
-        Saliency(model)(np.ones((2, 3), "int32"), 0)
+        SmoothGrad(Saliency(model))(np.ones((2, 3), "int32"), 0)
 
 
 # --- what a dry run sees ------------------------------------------------------------------------

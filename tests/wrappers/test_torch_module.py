@@ -20,7 +20,14 @@ import torch
 from torch import nn
 
 from xai_core import wrap
-from xai_core.attributions import GradCAM, GradientInput, IntegratedGradients, RandomMap, Saliency
+from xai_core.attributions import (
+    GradCAM,
+    GradientInput,
+    IntegratedGradients,
+    RandomMap,
+    Saliency,
+    SmoothGrad,
+)
 from xai_core.wrappers import TorchWrapper
 
 TABLE = KINDS["torch_table"].inputs(3)
@@ -227,8 +234,11 @@ def test_pixels_among_several_inputs_are_explained():
 
 def test_integers_alone_are_refused():
     module = Module(lambda module, first, second: first.float())
+    tokens = np.ones((2, 3), "int64")
+    with pytest.raises(ValueError, match=r"`layer` must name the embedding.*a model with none"):
+        Saliency(module)((tokens, tokens))
     with pytest.raises(ValueError, match=r"`inputs` must hold an array of floats"):
-        Saliency(module)((np.ones((2, 3), "int64"), np.ones((2, 3), "int64")))
+        SmoothGrad(Saliency(module))((tokens, tokens))
 
 
 def test_output_object_with_logits():

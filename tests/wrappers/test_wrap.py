@@ -1,6 +1,7 @@
 """`wrap`: what it takes and refuses, and the options that hold for every kind of model."""
 
 from collections import UserDict
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -132,7 +133,7 @@ REFUSED = [
     (lambda: layers.Dense(2), "keras.Model.*Dense.*keras.Sequential"),
     (lambda: object(), "one of: a built keras.Model.*black box.*builtins.object"),
     (lambda: keras.Sequential, "an instance.*the class keras.*Sequential"),
-    (lambda: "model.keras", "one of: a built keras.Model.*builtins.str"),
+    (lambda: "model.keras", "model, not the path of a file"),
     (lambda: None, "one of: a built keras.Model.*NoneType"),
     (lambda: type("Model", (), {"__module__": "tf_keras.src.models"})(), "Keras 3.*Keras 2"),
 ]
@@ -313,3 +314,9 @@ def test_mixed_layouts_must_be_told():
     with pytest.raises(ValueError, match=r"`data_format` must be given"):
         wrap(model)
     assert wrap(model, data_format="channels_first").data_format == "channels_first"
+
+
+@pytest.mark.parametrize("path", ["model.keras", Path("model.keras")], ids=["str", "path"])
+def test_a_path_is_no_model(path):
+    with pytest.raises(TypeError, match=r"'model\.keras'\. Pass keras\.models\.load_model\(path\)"):
+        wrap(path)

@@ -39,10 +39,16 @@ dry_run = _shim.dry_run
 fused = _shim.fused
 host_function = _shim.host_function
 jit = _shim.jit
+jvp = _shim.jvp
 no_grad = _shim.no_grad
+override_gradient = _shim.override_gradient
+recording = _shim.recording
+records = _shim.records
 segment_sum = _shim.segment_sum
 to_device = _shim.to_device
 to_host = _shim.to_host
+trace = _shim.trace
+uncompiled = _shim.uncompiled
 value_and_grad = _shim.value_and_grad
 
 __all__ = [
@@ -56,10 +62,16 @@ __all__ = [
     "fused",
     "host_function",
     "jit",
+    "jvp",
     "no_grad",
+    "override_gradient",
+    "recording",
+    "records",
     "require",
     "segment_sum",
     "to_device",
     "to_host",
+    "trace",
+    "uncompiled",
     "value_and_grad",
 ]

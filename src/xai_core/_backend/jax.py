@@ -2,13 +2,17 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.core
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 
 EAGER = False
 FIXED_SHAPES = True  # a new shape compiles anew, so callers pad the last chunk
@@ -16,11 +20,25 @@ STATE_AS_ARGUMENT = True
 
 _PULLS: ContextVar[int] = ContextVar("pulls", default=1)
 """How many gradients of one forward pass are asked for."""
+_BLOCKS = itertools.count()
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function(state, *arguments)``."""
     return jax.jit(function)
+
+
+@contextlib.contextmanager
+def uncompiled(inline: bool = True) -> Iterator[None]:
+    """Within the block, functions that somebody compiled run as they are written.
+
+    What is traced while operations are exchanged would else stay in the cache of those functions.
+    With ``inline=False`` they are compiled all the same, as long loops should be.
+    """
+    # Checkpoints and branches are traced in any case, and kept by what marks their operations.
+    mark = str(next(_BLOCKS)) if inline else None
+    with jax.disable_jit(inline), set_xla_metadata(xai_core=mark):
+        yield
 
 
 def fused(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -38,9 +56,26 @@ def no_grad() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
+def recording() -> contextlib.AbstractContextManager[Any]:
+    """Record what is computed for gradients, in a block without any; JAX needs not."""
+    return contextlib.nullcontext()
+
+
+def records() -> bool:
+    """Whether gradients pass back what is computed now, as in JAX they always do."""
+    return True
+
+
 def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run ``function`` for its side effects and shapes: on JAX without computing anything."""
     return jax.eval_shape(function, *arguments)
+
+
+def trace() -> Any:
+    """What records operations now: something else inside of branches and loops."""
+    # Older versions of JAX have it elsewhere.
+    home = jax.extend.core if hasattr(jax.extend.core, "get_opaque_trace_state") else jax.core
+    return home.get_opaque_trace_state()
 
 
 def _split(x: Any) -> tuple[list[Any], Callable[[Any], Any], Callable[[Any], Any]]:
@@ -96,6 +131,18 @@ def value_and_grad(
         return gradients if finish is None else finish(gradients)
 
     return (scores, aux) if has_aux else scores, _pulled(scores, pull)
+
+
+def jvp(function: Callable[..., Any], x: list[Any], direction: list[Any]) -> Any:
+    """The derivative of ``function(*x)`` along ``direction``."""
+    return jax.jvp(function, x, direction)[1]
+
+
+def override_gradient(x: Any, pull: Callable[[Any], Any]) -> Any:
+    """``x`` as it is, through which a gradient ``u`` goes back as ``pull(u)``."""
+    passed = jax.custom_vjp(lambda x: x)
+    passed.defvjp(lambda x: (x, None), lambda _, cotangent: (pull(cotangent),))
+    return passed(x)
 
 
 def activation_and_grad(

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -20,6 +21,9 @@ _ZERO = tf.UnconnectedGradients.ZERO
 
 _RECORDS: ContextVar[bool] = ContextVar("records", default=False)
 """Whether gradients of what is computed now will be asked for, and then how many."""
+_INLINE: list[bool] = []
+"""What the switch was when each block of `uncompiled` began that runs now."""
+_INLINE_LOCK = threading.Lock()
 _PULLS: ContextVar[int] = ContextVar("pulls", default=1)
 
 
@@ -47,10 +51,35 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
             # TensorFlow warns of retracing when it meets the same code object often; every step
             # has this one, but a partial has none.
             own = functools.partial(function)
-            traces[key] = tf.function(own, input_signature=specs, autograph=False)
+            compiled = tf.function(own, input_signature=specs, autograph=False)
+            # Concrete, so that it stays compiled while another thread is within `uncompiled`.
+            traces[key] = compiled.get_concrete_function()
         return traces[key](*arguments)
 
     return call
+
+
+@contextlib.contextmanager
+def uncompiled(inline: bool = True) -> Iterator[None]:
+    """Within the block, functions that somebody compiled run as they are written.
+
+    What is traced while operations are exchanged would else stay in the cache of those functions.
+    With ``inline=False`` nothing changes: TensorFlow's loops are compiled all the same.
+    """
+    if not inline:
+        yield
+        return
+    # The switch is that of all threads: the last block that ends restores it.
+    with _INLINE_LOCK:
+        _INLINE.append(tf.config.functions_run_eagerly())
+        tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        with _INLINE_LOCK:
+            # All but the first have found it switched by another.
+            tf.config.run_functions_eagerly(_INLINE[0] or len(_INLINE) > 1)
+            del _INLINE[-1]
 
 
 def fused(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -74,6 +103,20 @@ def no_grad() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
+def recording() -> contextlib.AbstractContextManager[Any]:
+    """Record what is computed for gradients, in a block without any."""
+    return tf.GradientTape()
+
+
+def records() -> bool:
+    """Whether gradients pass back what is computed now: not so inside `tf.recompute_grad`."""
+    with tf.GradientTape() as tape:
+        x = tf.zeros(())
+        tape.watch(x)
+        same = tf.identity(x)
+    return tape.gradient(same, x) is not None
+
+
 def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run ``function`` for its side effects and shapes: traced, as the steps are.
 
@@ -81,6 +124,11 @@ def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     traced = tf.function(functools.partial(function), autograph=False)
     return traced.get_concrete_function(*arguments).structured_outputs
+
+
+def trace() -> Any:
+    """What records operations now: something else inside of branches and loops."""
+    return tf.compat.v1.get_default_graph()
 
 
 def _columns(scores: Any) -> list[Any]:
@@ -130,6 +178,18 @@ def value_and_grad(
 
     with _within(_PULLS, len(columns)):
         return result, _stacked(scores, [gradient(column) for column in columns])
+
+
+def jvp(function: Callable[..., Any], x: list[Any], direction: list[Any]) -> Any:
+    """The derivative of ``function(*x)`` along ``direction``."""
+    with tf.autodiff.ForwardAccumulator(x, direction) as accumulator:
+        value = function(*x)
+    return accumulator.jvp(value, unconnected_gradients=_ZERO)
+
+
+def override_gradient(x: Any, pull: Callable[[Any], Any]) -> Any:
+    """``x`` as it is, through which a gradient ``u`` goes back as ``pull(u)``."""
+    return tf.custom_gradient(lambda x: (tf.identity(x), pull))(x)
 
 
 def activation_and_grad(

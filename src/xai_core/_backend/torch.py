@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from torch.utils.checkpoint import CheckpointError
 
 EAGER = True
 FIXED_SHAPES = False
@@ -24,6 +25,12 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def uncompiled(inline: bool = True) -> contextlib.AbstractContextManager[None]:
+    """Nothing to do: compiled functions notice themselves that they would call others."""
+    del inline
+    return contextlib.nullcontext()
+
+
 def fused(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function`` on tensors; eager operations are not joined."""
     return function(*arguments)
@@ -39,10 +46,25 @@ def no_grad() -> contextlib.AbstractContextManager[None]:
     return torch.no_grad()
 
 
+def recording() -> contextlib.AbstractContextManager[Any]:
+    """Record what is computed for gradients, in a block without any."""
+    return torch.enable_grad()
+
+
+def records() -> bool:
+    """Whether gradients pass back what is computed now: not so inside an `autograd.Function`."""
+    return torch.is_grad_enabled()
+
+
 def dry_run(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run ``function`` for its side effects and shapes."""
     with torch.no_grad():
         return function(*arguments)
+
+
+def trace() -> Any:
+    """What records operations now: on torch nothing else, for branches and loops are of Python."""
+    return None
 
 
 def _cotangents(scores: Any) -> Iterator[Any]:
@@ -61,14 +83,16 @@ def _gradients(scores: Any, leaves: list[Any], create_graph: bool = False) -> It
     for k, cotangent in enumerate(_cotangents(scores), start=1):
         found: Any = [None] * len(leaves)
         if scores.requires_grad:
-            found = torch.autograd.grad(
-                scores,
-                leaves,
-                cotangent,
-                retain_graph=create_graph or k < last,
-                create_graph=create_graph,
-                allow_unused=True,
-            )
+            options = {"retain_graph": create_graph or k < last, "create_graph": create_graph}
+            try:
+                found = torch.autograd.grad(scores, leaves, cotangent, allow_unused=True, **options)
+            except CheckpointError as error:
+                raise ValueError(
+                    "`model` must keep what it computes until its gradients are taken, for a "
+                    "method that changes them. Received: a model that computes parts again, by "
+                    "torch.utils.checkpoint or keras.remat. Leave these away, or take a method "
+                    "with plain gradients, such as IntegratedGradients."
+                ) from error
         pairs = zip(found, leaves, strict=True)
         yield [torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]
 
@@ -122,6 +146,30 @@ def value_and_grad(
     return (value, aux) if has_aux else value, stacked
 
 
+def jvp(function: Callable[..., Any], x: list[Any], direction: list[Any]) -> Any:
+    """The derivative of ``function(*x)`` along ``direction``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        x = [_leaf(one, create_graph=False) for one in x]
+        value = function(*(one.clone() for one in x))  # which may work in place
+        # A backward pass is linear in what it starts with; its own derivative is what is wanted.
+        start = torch.zeros_like(value, requires_grad=True)
+        if not value.requires_grad:
+            return torch.zeros_like(value)
+        options = {"create_graph": True, "allow_unused": True}
+        pulled = torch.autograd.grad(value, x, start, **options)
+        pairs = [(g, d) for g, d in zip(pulled, direction, strict=True) if g is not None]
+        total = sum(((g * d).sum() for g, d in pairs), torch.zeros(()).to(value))
+        found = torch.autograd.grad(total, start, allow_unused=True)[0] if pairs else None
+    return torch.zeros_like(value) if found is None else found.detach()
+
+
+def override_gradient(x: Any, pull: Callable[[Any], Any]) -> Any:
+    """``x`` as it is, through which a gradient ``u`` goes back as ``pull(u)``."""
+    if x.requires_grad:
+        x.register_hook(pull)
+    return x
+
+
 def activation_and_grad(
     function: Callable[[Any], tuple[Any, Any]],
     tap: Callable[[Callable[[Any], Any]], contextlib.AbstractContextManager[Any]],
@@ -137,14 +185,19 @@ def activation_and_grad(
         # The layers below run without a graph; gradients are switched on at the tapped output.
         torch.set_grad_enabled(True)
         output = output.clone() if output.is_inference() else output.detach()
-        seen.append(output.requires_grad_(True))
+        seen[:] = [output.requires_grad_(True)]
         return output.clone()  # the next operation may work in place
 
-    # `no_grad` also restores the mode that the hook changes.
+    def run(recorded: bool) -> tuple[Any, bool]:
+        # The block also restores the mode that the hook changes.
+        with torch.inference_mode(False), torch.set_grad_enabled(recorded), tap(start_here):
+            return function(x), torch.is_grad_enabled()
+
+    (scores, aux), recorded = run(recorded=False)
+    if not recorded:
+        # The layer ran in a block of `no_grad`, whose end switched gradients off again.
+        (scores, aux), _ = run(recorded=True)
     with torch.inference_mode(False), torch.no_grad():
-        with tap(start_here):
-            scores, aux = function(x)
-        torch.set_grad_enabled(False)
         each = [found[0] for found in _gradients(scores, seen)]
         return (scores.detach(), aux), seen[0].detach(), _stacked(scores, each)
 

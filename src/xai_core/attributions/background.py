@@ -71,16 +71,14 @@ def _leaves(background: Any, request: Request) -> list[Array]:
             f"Received: {len(found)}."
         )
     if _frames.is_frame(background):
-        columns = tuple(map(str, background.columns))
-        if batch.columns not in (None, columns):
-            raise ValueError(
-                f"`background` must have the columns of the inputs, {batch.columns}. "
-                f"Received: {columns}."
-            )
+        _frames.check_columns("background", background, batch.columns)
         return [_frames.cells(background, found[0])]
     floats = [one for one, i in zip(found, batch.integers, strict=True) if not i]
     if any(one.ndim == 0 for one in floats):
-        raise ValueError("`background` must hold rows, with a batch axis first.")
+        shown = next(one for one in floats if one.ndim == 0).item()
+        raise ValueError(
+            f"`background` must hold rows, with a batch axis first. Received: {shown!r}."
+        )
     return floats
 
 

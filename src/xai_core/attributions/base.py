@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from keras import ops
 
-from xai_core import _checks, _loaders, _request, _scoring, operators
+from xai_core import _baselines, _checks, _loaders, _request, _scoring, operators
 from xai_core._request import Group, Request
 from xai_core.attributions import running
 from xai_core.attributions.running import Maps
@@ -50,8 +50,11 @@ class AbstractExplainer(abc.ABC):
     requires: ClassVar[str] = "gradients"
     uses_targets: ClassVar[bool] = True
     wraps: ClassVar[bool] = False
+    takes_integers: ClassVar[bool] = False  # alone, without any floats
     needs_explainer: ClassVar[bool] = False
     zero_without_gradient: ClassVar[bool] = True  # and with one only by chance
+    gap_advice: ClassVar[str] = ""
+    forward_only: ClassVar[bool] = False  # needs layers, but no gradient to make its map
     source: ClassVar[str]
     signed = True  # not annotated, for class activation maps have a field of this name
 
@@ -185,7 +188,10 @@ class AbstractExplainer(abc.ABC):
         if isinstance(targets, str) and targets == "all":
             targets = self._every_target(inputs)
         if not isinstance(targets, list | tuple) or not targets:
-            raise TypeError(f'`targets` must be a list of targets or "all". Received: {targets!r}.')
+            one = f" For one target pass [{targets!r}]." if isinstance(targets, int | str) else ""
+            raise TypeError(
+                f'`targets` must be a list of targets or "all". Received: {targets!r}.{one}'
+            )
         return self._explained(inputs, list(targets))
 
     def _every_target(self, inputs: Any) -> list[Any]:
@@ -254,9 +260,20 @@ class AbstractExplainer(abc.ABC):
         if self._model is None:
             request = _request.without_model(inputs)
         else:
-            request = _request.make(self._model, self._operator, self._output, inputs, asked)
+            settings = self._model, self._operator, self._output
+            request = _request.make(*settings, inputs, asked, self.takes_integers)
         self._check_request(request)
+        for one in running.chain(self):
+            self._check_baseline(one, request)
         return request
+
+    def _check_baseline(self, one: AbstractExplainer, request: Request) -> None:
+        """Check the baseline of this explainer, or of one that it wraps, against the inputs."""
+        if getattr(one, "background", None) is None:
+            names = request.feature_names
+            takes_rows = hasattr(one, "background")
+            baseline = getattr(one, "_baseline", getattr(one, "baseline", None))
+            _baselines.check_batch(baseline, request.batch, names, takes_rows)
 
     def _explained(self, inputs: Any, asked: Sequence[Any]) -> list[Any]:
         return running.explanations(self, self._request(inputs, asked), len(asked))

@@ -98,6 +98,12 @@ class FORGrad(AbstractExplainer):
     def _check_request(self, request: Request) -> None:
         """Check what the explainer checks, and that every input has an axis of space or time."""
         self._base._check_request(request)
+        if request.decided.get("site") is not None:
+            raise ValueError(
+                "`layer` must be left out of the explainer that FORGrad filters, whose maps have "
+                f"the inputs' size. Received: {type(self._base).__name__} with "
+                f"{request.decided['site'].name!r}."
+            )
         for leaf in request.batch.float_leaves():
             if leaf.ndim < 3:
                 raise ValueError(

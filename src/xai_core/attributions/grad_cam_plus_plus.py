@@ -7,7 +7,11 @@ from typing import Any, ClassVar
 
 from keras import ops
 
-from xai_core.attributions.cam import AbstractCAM, MapOf
+from xai_core._request import Group
+from xai_core.attributions.cam import AbstractCAM
+from xai_core.attributions.cam_maps import at_gradients
+from xai_core.attributions.layer_outputs import Site
+from xai_core.attributions.running import Maps
 from xai_core.typing import Tensor
 
 
@@ -26,9 +30,10 @@ class GradCAMPlusPlus(AbstractCAM):
     ----------
     model, operator, output, batch_size, progress
         As for every explainer: see `AbstractExplainer`.
-    layer : str, int, layer, optional
+    layer : str, int, layer, (features, head), list, optional
         Where: a name or path of names, an index into the model's layers, a dotted name of a torch
-        module, or the layer itself. By default the last layer with a spatial map that the score
+        module, or the layer itself; a list for the mean of the maps at several, each divided by
+        its largest absolute value. By default the last layer with a spatial map that the score
         depends on; the Explanation tells which.
     call : int, optional
         Which call, of a layer that the model calls several times.
@@ -68,9 +73,9 @@ class GradCAMPlusPlus(AbstractCAM):
     def _check_own_fields(self) -> None:
         """Nothing to check: the method adds no field."""
 
-    def _map_of(self) -> MapOf:
-        """The rule above, before the last rectifier."""
-        return _weighted_sum
+    def _mapped(self, group: Group, site: Site) -> Maps:
+        """The rule above at one layer."""
+        return at_gradients(group, site, _weighted_sum, self.signed)
 
 
 def _weighted_sum(

@@ -23,6 +23,8 @@ class GradientInput(AbstractGradient):
         As for every explainer: see `AbstractExplainer`.
     reducer : {"max", "mean", "sum", "abs_max", "abs_mean"}, callable or None
         How the channels of images become one number, by default their sum.
+    layer, call
+        Explain the output of a layer, by its gradient times itself: see `AbstractGradient`.
 
     Raises
     ------

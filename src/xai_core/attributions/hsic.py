@@ -92,6 +92,7 @@ class HSIC(AbstractSampled):
 
     signed = False
     smooth: ClassVar[bool] = True
+    way_to_errors: ClassVar[str] = "Draw 128 masks or more, by sampler 'lhs' or 'random'."
     _usual_cells = CELLS | {4: 8}
     source: ClassVar[str] = (
         "Novello et al., 2022, Making Sense of Dependence, https://arxiv.org/abs/2206.06219"

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
 from xai_core import _backend, _baselines, _checks
+from xai_core._arrays import full_type
 from xai_core._inputs import chunks
 from xai_core._request import Group
-from xai_core._scoring import score_step
+from xai_core.attributions import sites
 from xai_core.attributions.gradient import AbstractGradient, reduce_targets
+from xai_core.attributions.paths import end_scores, joined
 from xai_core.attributions.running import Maps
 from xai_core.typing import Array, Tensor
 
@@ -38,6 +41,9 @@ class IntegratedGradients(AbstractGradient):
     reducer : {"max", "mean", "sum", "abs_max", "abs_mean"}, callable or None
         How the channels of images become one number, by default their sum, which keeps
         completeness.
+    layer, call
+        Explain the output of a layer, along the straight path there from the baseline's to the
+        input's: see `AbstractGradient`. Of an embedding the baseline is a token.
     steps : int
         Number of gradients per path, at least 2.
     rule : {"gauss_legendre", "trapezoid"}
@@ -78,6 +84,7 @@ class IntegratedGradients(AbstractGradient):
     rule: str = "gauss_legendre"
     baseline: Any = 0.0
 
+    gap_advice: ClassVar[str] = "Increase `steps`."
     source: ClassVar[str] = (
         "Sundararajan et al., 2017, Axiomatic Attribution for Deep Networks, "
         "https://arxiv.org/abs/1703.01365"
@@ -91,47 +98,39 @@ class IntegratedGradients(AbstractGradient):
 
     def rows(self, *shapes: Sequence[int]) -> int:
         """Model rows of one input: its own score, and per baseline its score and the path."""
-        del shapes
-        return 1 + len(_baselines.as_list(self.baseline)) * (1 + self.steps)
+        starts = len(_baselines.as_list(self.baseline))
+        inside = self.layer is not None or not shapes  # where the path begins and ends
+        return 1 + starts * (1 + self.steps) + inside * (1 + starts)
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """Accumulate the paths of a group, chunk by chunk of full batches."""
-        floats, integers = group.inputs()
-        starts = group.baselines(self.baseline)
-        scores, targets, base = self._scores(group, floats, integers, starts)
-        ends = [tuple(x - b for x, b in zip(floats, start, strict=True)) for start in starts]
-        path = (_joined(starts), _joined(ends))
-        totals = tuple(_zeros(x, scores.shape[1]) for x in path[0])
+        site = self._site(group.request)
+        starts = sites.baseline_inputs(group, site, self.baseline)
+        scores, targets, base = end_scores(group, starts, self.batch_size)
+        kept: Any = group.inputs()
+        points, *begins = (sites.points(group, site, one) for one in (kept, *starts))
+        ends = [tuple(x - b for x, b in zip(points, begin, strict=True)) for begin in begins]
+        line = (joined(begins), joined(ends))
+        totals = tuple(_zeros(x, scores.shape[1]) for x in line[0])
+        inside = {} if site is None else site.static()
+        kept = kept[1] if site is None else kept
         for chunk in self._chunks(len(group), group.padded_size, len(starts)):
             sent = [_backend.to_device(part, group.request.model.device) for part in chunk.arrays]
-            totals = group.step(_path_step, totals, path, integers, targets, *sent, rows=chunk.rows)
+            arguments = totals, line, kept, targets, *sent
+            totals = group.step(_path_step, *arguments, rows=chunk.rows, **inside)
         static = self.reduction(group.request, reduced)
         values, gap = group.step(
-            _end_step, totals, path[1], scores, base, rows=0, baselines=len(starts), **static
+            _end_step, totals, line[1], scores, base, rows=0, baselines=len(starts), **static
         )
-        return Maps(values, scores, targets, {"completeness_gap": gap, "base_values": base})
-
-    def _scores(
-        self, group: Group, floats: Any, integers: Any, starts: list[tuple[Tensor, ...]]
-    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """Scores of the inputs, the targets, and the mean score of the baselines."""
-        targets, count = group.targets(), 1 + len(starts)
-        if targets and count * group.padded_size <= self.batch_size:
-            rows = _joined([floats, *starts]), _joined([integers] * count)
-            every, _ = group.step(
-                score_step, *rows, _joined([targets] * count), rows=count * len(group)
-            )
-            found: Any = ops.split(every, count)
-        else:
-            first, targets = group.step(score_step, floats, integers, targets, rows=len(group))
-            steps = (group.step(score_step, b, integers, targets, rows=len(group)) for b in starts)
-            found = [first, *(scores for scores, _ in steps)]
-        return found[0], targets, sum(found[2:], found[1]) / len(starts)
+        maps = Maps(values, scores, targets, {"completeness_gap": gap, "base_values": base})
+        return maps if site is None else site.told(maps)
 
     def _chunks(self, rows: int, size: int, baselines: int) -> Iterator[_Chunk]:
         """Cut the rows (baseline, step, input) of a group into full batches."""
         nodes, weights = quadrature(self.rule, self.steps)
         total = baselines * self.steps * rows
+        # Rounded positions of a double model may lie on the other side of a kink.
+        dtype = full_type(self._model.dtype)
         for part in chunks(total, self.batch_size):
             row = np.arange(part.start, part.stop)
             sample, step = row % rows, row // rows % self.steps
@@ -139,8 +138,8 @@ class IntegratedGradients(AbstractGradient):
             arrays = [
                 sample.astype("int32"),
                 start.astype("int32"),
-                nodes[step].astype("float32"),
-                (weights[step] / baselines).astype("float32"),
+                nodes[step].astype(dtype),
+                (weights[step] / baselines).astype(dtype),
             ]
             # Full batches keep one shape for any number of steps. Padding repeats the last row,
             # for other rows could have infinite gradients, with weight 0.
@@ -167,53 +166,47 @@ def quadrature(rule: str, steps: int) -> tuple[Array, Array]:
     return np.linspace(0, 1, steps), weights
 
 
-def _joined(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """The rows of several structures of leaves behind one another."""
-    if len(parts) == 1:
-        return parts[0]
-    return tuple(ops.concatenate(leaf) for leaf in zip(*parts, strict=True))
-
-
 def _rows(tensor: Tensor) -> Any:
     shape: Any = ops.shape(tensor)
     return shape[0]
 
 
 def _zeros(x: Tensor, targets: int) -> Tensor:
-    dtype = "float64" if "float64" in str(x.dtype) else "float32"
+    dtype = full_type(x.dtype)
     return ops.zeros((x.shape[0], targets, *x.shape[1:]), dtype)
 
 
 def _path_step(
     score: Any,
     totals: Any,
-    path: Any,
-    integers: Any,
+    line: Any,
+    kept: Any,
     targets: Any,
     sample: Tensor,
     start: Tensor,
     position: Tensor,
     weight: Tensor,
+    **site: Any,
 ) -> Any:
     """Add the weighted gradients of a batch of path points to the totals of their paths."""
 
-    def of_rows(leaves: Any, index: Tensor) -> tuple[Tensor, ...]:
-        return tuple(ops.take(leaf, index, axis=0) for leaf in leaves)
+    def of_rows(leaves: Any, index: Tensor) -> Any:
+        return keras.tree.map_structure(lambda leaf: ops.take(leaf, index, axis=0), leaves)
 
     def per_row(values: Tensor, like: Tensor) -> Tensor:
         shape = (-1, *[1] * (len(like.shape) - 1))
         return ops.reshape(ops.cast(values, like.dtype), shape)
 
-    pairs = zip(of_rows(path[0], start), of_rows(path[1], start), strict=True)
+    pairs = zip(of_rows(line[0], start), of_rows(line[1], start), strict=True)
     points = tuple(b + per_row(position, d) * d for b, d in pairs)
-    kept, own = of_rows(integers, sample), of_rows(targets, sample)
+    kept, own = of_rows(kept, sample), of_rows(targets, sample)
 
     def finish(gradients: Any) -> Any:
         cast = [ops.cast(g, t.dtype) for g, t in zip(gradients, totals, strict=True)]
         return tuple(per_row(weight, g) * g for g in cast)
 
     (_, _), found = _backend.value_and_grad(
-        lambda x: score(x, kept, own), points, finish=finish, has_aux=True
+        lambda x: sites.scored(score, site, x, kept, own), points, finish=finish, has_aux=True
     )
     return tuple(
         total + _backend.segment_sum(part, start, _rows(total))
@@ -231,6 +224,7 @@ def _end_step(
     baselines: int,
     reducer: Any,
     axes: Any,
+    drops: bool,
 ) -> Any:
     """Gradients times differences, averaged over the baselines, and the completeness gap."""
     del score
@@ -242,4 +236,4 @@ def _end_step(
         each = ops.reshape(product, (baselines, -1, *product.shape[1:]))
         maps.append(ops.sum(each, axis=0))
         gap = gap + ops.sum(maps[-1], axis=tuple(range(2, len(total.shape))))
-    return reduce_targets(maps, reducer, axes), gap
+    return reduce_targets(maps, reducer, axes, drops), gap

@@ -78,6 +78,7 @@ class LIME(AbstractSampled):
     kernel_width: float = 0.25
     regressor: Any = None
 
+    way_to_errors: ClassVar[str] = "Leave it out, or take KernelSHAP or ShapleySampling."
     source: ClassVar[str] = (
         "Ribeiro et al., 2016, Why Should I Trust You?, https://arxiv.org/abs/1602.04938"
     )

@@ -12,11 +12,13 @@ import numpy as np
 from keras import ops
 
 from xai_core import _checks, estimators
+from xai_core._arrays import full_type
 from xai_core._inputs import host
 from xai_core._request import Group, Request
 from xai_core._scoring import score_step
 from xai_core.attributions.base import AbstractExplainer
 from xai_core.attributions.gradient import (
+    AbstractGradient,
     channel_axes,
     check_reducer,
     check_reduces,
@@ -147,7 +149,7 @@ class AbstractNoise(AbstractExplainer):
     def _check_request(self, request: Request) -> None:
         """Check that the noise fits the inputs, and what the wrapped explainer checks."""
         self._inner._check_request(request)
-        check_reduces(self, request)
+        check_reduces(self, request, self._site(request))
         for leaf in request.batch.float_leaves():
             if leaf.dtype == object:
                 raise TypeError("`inputs` must be numbers for noise. Received: objects.")
@@ -190,10 +192,16 @@ class AbstractNoise(AbstractExplainer):
         ends = {"estimate": statistic.estimate, "error": statistic.error}
         values, errors = shared_step(_ended, moments, **ends)
         if reduced and _has_channels(self):
-            values = reduce_targets(values, self.reducer, channel_axes(group.request))
+            axes, drops = channel_axes(group.request, found.site)
+            values = reduce_targets(values, self.reducer, axes, drops)
         further = {"standard_error": errors}
         told = (found.layer, found.notes, slope)
-        return Maps(values, scores, targets, {}, *told, per_leaf=further)
+        return Maps(values, scores, targets, {}, *told, per_leaf=further, site=found.site)
+
+    def _site(self, request: Request) -> Any:
+        """The layer that the wrapped explainer explains instead of the inputs."""
+        inner = self._inner
+        return inner._site(request) if isinstance(inner, AbstractGradient) else None
 
 
 def _has_channels(explainer: AbstractExplainer) -> bool:
@@ -205,7 +213,7 @@ def _has_channels(explainer: AbstractExplainer) -> bool:
 def _empty(values: tuple[Any, ...], rows: int, order: int) -> tuple[Moments, ...]:
     found = []
     for x in values:
-        dtype = "float64" if "float64" in str(x.dtype) else "float32"
+        dtype = full_type(x.dtype)
         found.append(estimators.empty(rows, tuple(x.shape[1:]), order, dtype))
     return tuple(found)
 

@@ -50,8 +50,8 @@ class Occlusion(AbstractExplainer):
         Distance between patches, at most ``patch_size``, which is the default.
     baseline : number, array, "mean", "blur", callable or list, optional
         What stands in a patch: see `IntegratedGradients`. A list means the average of the scores.
-        For a black box also NaN or objects; for a DataFrame an array of its columns' values.
-        0 by default.
+        For a black box also NaN or objects; for a DataFrame an array of its columns' values, or a
+        Series with the same names. 0 by default, which is refused where a column holds words.
     background : array or DataFrame, shape (B, ...), optional
         At most 100 rows of data that stand in a patch instead of a baseline; the scores are
         averaged over them. The mean over a data set of the absolute values is then the

@@ -86,6 +86,7 @@ class CellPlan:
             pairs = zip(self._cells, split(array), strict=True)
             return [one.spread(part, row) for one, part in pairs]
 
+        level = 0.0 if estimate.level is None else estimate.level[:, None]
         fields = {"features": split(estimate.values)} | self._further(estimate, split)
         return Found(
             spread(estimate.values),
@@ -93,7 +94,7 @@ class CellPlan:
             fields,
             estimate.base,
             None if estimate.error is None else estimate.error.mean(axis=1),
-            np.abs(estimate.values).max(axis=1),
+            np.abs(estimate.values - level).max(axis=1),
         )
 
     def _further(self, estimate: Estimate, split: Callable[..., Any]) -> dict[str, list[Array]]:

@@ -54,8 +54,9 @@ class RISE(AbstractSampled):
     background : array or DataFrame, shape (B, ...), optional
         Rows of data instead, of which each mask takes one at random.
     tolerance : float, optional
-        Stop as soon as the mean standard error is at most this share of the largest absolute
-        value; looked at after 256, 512, 1,024, ... masks, of each input by itself.
+        Stop as soon as the mean standard error is at most this share of the largest distance of
+        a value from the mean score; looked at after 256, 512, 1,024, ... masks, of each input by
+        itself.
     seed : int
         From 0 to 2**64 - 1. All inputs have the same masks, on every backend and for every batch
         size.
@@ -171,7 +172,7 @@ class BernoulliDesign:
         powers = [moved**k for k in range(3)]
         sums = [kept.sum(axis=0), (kept**2).sum(axis=0), moved @ kept]
         sums += [powers[1] @ kept**2, powers[2] @ kept**2]
-        return Estimate(*coverage(len(scores), sums, middle, self.expected))
+        return Estimate(*coverage(len(scores), sums, middle, self.expected), level=middle)
 
 
 def _least(probability: float) -> int:

@@ -21,7 +21,8 @@ class Found(NamedTuple):
 
     ``values`` and ``errors`` hold one array (M, ...) per float input, errors or None; ``fields``
     further fields of an Explanation for each float input; ``base`` the base values (M,); ``mean``
-    (M,) is the mean standard error and ``largest`` (M,) the largest absolute value of a cell.
+    (M,) is the mean standard error and ``largest`` (M,) how far a cell is at most from one that the
+    score does not depend on.
     """
 
     values: list[Array]

@@ -32,10 +32,12 @@ class Maps(NamedTuple):
     ``values`` holds one tensor (n, M, ...) per float input; ``scores`` are (n, M), or None
     without a model; ``facts`` are further numbers (n, M) by the name of an Explanation's field;
     ``layer`` and ``notes`` are the same for all rows; ``slope`` (n,) is the largest gradient at
-    that layer. ``per_leaf`` holds fields of an Explanation that differ by float input, (n, M, ...)
-    each: "standard_error" is that of the maps before channels were reduced. ``doubts`` are
-    sentences to warn with, the same for all rows. ``rows`` (n,) are the model rows that each input
-    took, where that is not known before, and ``converged`` (n,) whether its errors got small.
+    that layer, (n, L) at several. ``per_leaf`` holds fields of an Explanation that differ by float
+    input, (n, M, ...) each: "standard_error" is that of the maps before channels were reduced.
+    ``doubts`` are sentences to warn with, the same for all rows. ``rows`` (n,) are the model rows
+    that each input took, where that is not known before, and ``converged`` (n,) whether its errors
+    got small.
+    ``site`` is the layer whose output is explained instead of the inputs.
     """
 
     values: tuple[Tensor, ...]
@@ -49,6 +51,7 @@ class Maps(NamedTuple):
     doubts: tuple[str, ...] = ()
     rows: Array | None = None
     converged: Array | None = None
+    site: Any = None
 
 
 def chain(explainer: Any) -> list[Any]:
@@ -89,7 +92,12 @@ def collected(explainer: Any, request: Request) -> Maps:
 
 def _targets_at_once(explainer: Any) -> int:
     """Targets of one pass: all of them where the model only predicts."""
-    return TARGETS_PER_STEP if chain(explainer)[-1].requires == "gradients" else 2**31
+    return TARGETS_PER_STEP if _differentiates(explainer) else 2**31
+
+
+def _differentiates(explainer: Any) -> bool:
+    last = chain(explainer)[-1]
+    return last.requires == "gradients" and not last.forward_only
 
 
 def refined(explainer: Any, request: Request) -> Iterator[Any]:
@@ -149,8 +157,10 @@ def _made(
                 f"`operator` must return one score per row, {len(request.batch)}. "
                 f"Received: {len(maps.scores)}."
             )
+        # What a baseline does to differences from it must not be blamed on the inputs.
+        if "base_values" in maps.facts:
+            check_scores("the baseline", maps.facts["base_values"])
         check_scores("the inputs", maps.scores)
-        check_scores("the baseline", maps.facts.get("base_values", maps.scores))
     every = chain(explainer)
     if _first_of(every, "layer") is not None and maps.slope is not None:
         _check_slope(maps)
@@ -171,7 +181,7 @@ def _made(
         shared["feature_mask"] = _labels(mask, request.decided["places"])
     if request.score is not None:
         shared["class_names"] = request.model.class_names
-        shared["feature_names"] = request.model.feature_names or request.batch.columns
+        shared["feature_names"] = request.feature_names
         shared["notes"] = (*request.score.head.notes, *maps.notes)
         if warn:
             _warn(explainer, request, maps)
@@ -261,10 +271,13 @@ def check_scores(name: str, scores: Array, rows: Array | None = None) -> None:
 
 
 def _check_slope(maps: Maps) -> None:
-    if not maps.slope.any():
+    reached = maps.slope.reshape(len(maps.slope), -1).any(axis=0)
+    if not reached.all():
+        names = str(maps.layer).split(", ") if len(reached) > 1 else [maps.layer]
         raise ValueError(
             "`layer` must be one that the score depends on. Received: "
-            f"{maps.layer!r}, where the gradient of all {len(maps.scores)} samples is exactly 0. "
+            f"{names[reached.argmin()]!r}, where the gradient of all {len(maps.scores)} samples is "
+            "exactly 0. "
             'Name another layer, or pass output="logits" if the score is a saturated probability.'
         )
 
@@ -272,8 +285,8 @@ def _check_slope(maps: Maps) -> None:
 def _warn(explainer: Any, request: Request, maps: Maps) -> None:
     """Warn at most once per call, of all that may mislead."""
     doubts = [*maps.doubts, *_doubts.of_scores(request.score.operator, maps.scores)]
-    if chain(explainer)[-1].requires == "gradients":
-        doubts += _gradient_doubts(request, maps)
+    if _differentiates(explainer):
+        doubts += _gradient_doubts(explainer, request, maps)
         if all(one.zero_without_gradient for one in chain(explainer)):
             doubts += _zero(request, maps)
         if (_rows(explainer, request) == 1).all():
@@ -282,9 +295,16 @@ def _warn(explainer: Any, request: Request, maps: Maps) -> None:
         _checks.warn(" ".join(doubts))
 
 
-def _gradient_doubts(request: Request, maps: Maps) -> list[str]:
-    doubts = [*_saturation(request, maps.scores), *_wide_gap(maps)]
+def _gradient_doubts(explainer: Any, request: Request, maps: Maps) -> list[str]:
+    advice = chain(explainer)[-1].gap_advice
+    doubts = [*_saturation(request, maps.scores), *_wide_gap(maps, advice)]
     broken = [~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in maps.values]
+    found = _first_of(chain(explainer), "layer") is None
+    if found and maps.slope is not None and not maps.slope.any():
+        doubts.append(
+            f"The score of all {len(maps.scores)} samples has no gradient at {maps.layer!r}, the "
+            "layer that was chosen automatically. Name another `layer`."
+        )
     if np.any(broken):
         doubts.append(
             f"The maps of {int(np.any(broken, axis=0).sum())} of {len(maps.scores)} samples hold "
@@ -314,8 +334,8 @@ def _saturation(request: Request, scores: Array) -> Iterator[str]:
             )
 
 
-def _wide_gap(maps: Maps) -> Iterator[str]:
-    if "completeness_gap" not in maps.facts:
+def _wide_gap(maps: Maps, advice: str) -> Iterator[str]:
+    if not {"completeness_gap", "base_values"} <= maps.facts.keys():
         return
     gap, base = maps.facts["completeness_gap"], maps.facts["base_values"]
     change = maps.scores - base
@@ -324,7 +344,7 @@ def _wide_gap(maps: Maps) -> Iterator[str]:
     if wide.any():
         yield (
             f"The attributions of {int(wide.any(axis=1).sum())} of {len(gap)} samples miss "
-            f"completeness by more than {GAP:.0%} of f(x) - f(baseline). Increase `steps`."
+            f"completeness by more than {GAP:.0%} of f(x) - f(baseline). {advice}"
         )
 
 
@@ -335,6 +355,8 @@ def _for_target(request: Request, maps: Maps, shared: dict[str, Any], m: int) ->
         targets = maps.targets
         own["targets"] = targets[0][:, m] if len(targets) == 1 else None
     own |= {name: values[:, m] for name, values in maps.facts.items()}
+    if maps.site is not None:
+        return _at_site(request, maps, own, m)
     found = []
     for k, x in enumerate(request.batch.float_leaves()):
         values = np.asarray(maps.values[k][:, m], "float32")
@@ -349,6 +371,24 @@ def _for_target(request: Request, maps: Maps, shared: dict[str, Any], m: int) ->
             )
         )
     return request.batch.per_float_leaf(found)
+
+
+def _at_site(request: Request, maps: Maps, own: dict[str, Any], m: int) -> Explanation:
+    """The Explanation of a layer's output, or of the integers that an embedding looks up."""
+    site, batch = maps.site, request.batch
+    values = np.asarray(maps.values[0][:, m], "float32")
+    leaf = batch.leaves[max(site.leaf, 0)]
+    tokens = site.embeds and leaf.shape == values.shape[: leaf.ndim] and leaf.ndim in (2, 3)
+    # Names and layouts of the inputs say nothing of a layer.
+    own["feature_names"] = None
+    return Explanation(
+        values,
+        **own,
+        **_of_leaf(maps, 0, m, values.shape),
+        data_format=site.layout or request.model.feature_format,
+        inputs=leaf if tokens and leaf.shape == values.shape else None,
+        fingerprints=batch.fingerprints[max(site.leaf, 0)],
+    )
 
 
 def _of_leaf(maps: Maps, k: int, m: int, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Saliency(AbstractGradient):
         As for every explainer: see `AbstractExplainer`.
     reducer : {"max", "mean", "sum", "abs_max", "abs_mean"}, callable or None
         How the channels of images become one number, by default their maximum.
+    layer, call
+        Explain the output of a layer: see `AbstractGradient`.
     absolute : bool
         Take the absolute value; without it the map is the signed gradient.
 

@@ -67,6 +67,8 @@ class AbstractSampled(AbstractExplainer):
     smooth: ClassVar[bool] = False
     shifted: ClassVar[bool] = False
     averages_background: ClassVar[bool] = False
+    way_to_errors: ClassVar[str] = "Raise `n_samples`."
+    """What to do where a tolerance is refused for want of errors."""
     # Not annotated, for they are fields or properties of some classes.
     interactions = False
     keeps_parts = False
@@ -102,7 +104,7 @@ class AbstractSampled(AbstractExplainer):
         if self.tolerance is not None and design.without_error is not None:
             raise ValueError(
                 f"`tolerance` needs standard errors, which {type(self).__name__} has none of "
-                f"{design.without_error}. Received: {self.tolerance}."
+                f"{design.without_error}. Received: {self.tolerance}. {self.way_to_errors}"
             )
 
     @cached_property
@@ -127,7 +129,7 @@ class AbstractSampled(AbstractExplainer):
         if self.keeps_parts and any(leaf.dtype == object for leaf in leaves):
             raise TypeError(
                 f"`inputs` must be numbers for `{type(self).__name__}`, whose masks keep a cell in "
-                "part. Received: objects."
+                "part. Received: objects. KernelSHAP, ShapleySampling and LIME take them."
             )
         if self.background is not None:
             averaged = self.averages_background

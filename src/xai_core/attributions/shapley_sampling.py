@@ -76,6 +76,7 @@ class ShapleySampling(AbstractSampled):
     link: str = "identity"
 
     averages_background: ClassVar[bool] = True
+    way_to_errors: ClassVar[str] = "Raise `n_permutations`."
     source: ClassVar[str] = (
         "Castro et al., 2009, Polynomial Calculation of the Shapley Value Based on Sampling, "
         "https://doi.org/10.1016/j.cor.2008.04.004"

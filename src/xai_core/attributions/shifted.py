@@ -89,16 +89,18 @@ class ShiftedPlan:
             ]
             for k in (0, 1)
         )
-        pairs = zip(zip(*values, strict=True), zip(*errors, strict=True), strict=True)
-        return [self._of_input(list(own), list(wrong)) for own, wrong in pairs]
+        levels = middle.reshape(inputs, -1, 1)
+        each = zip(zip(*values, strict=True), zip(*errors, strict=True), levels, strict=True)
+        return [self._of_input(list(own), list(wrong), level) for own, wrong, level in each]
 
-    def _of_input(self, values: list[Array], errors: list[Array]) -> Found:
+    def _of_input(self, values: list[Array], errors: list[Array], level: Array) -> Found:
         targets = len(values[0])
         every, wrong = (
             np.concatenate([x.reshape(targets, -1) for x in leaves], axis=1)
             for leaves in (values, errors)
         )
-        return Found(values, errors, {}, None, wrong.mean(axis=1), np.abs(every).max(axis=1))
+        farthest = np.abs(every - level).max(axis=1)
+        return Found(values, errors, {}, None, wrong.mean(axis=1), farthest)
 
     def _sums(self, moved: Array) -> list[list[Array]]:
         """For each float input the sums of m, m², u m, u m² and u² m² over the masks."""

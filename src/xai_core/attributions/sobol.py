@@ -102,6 +102,7 @@ class Sobol(AbstractSampled):
     signed = False
     keeps_parts = True
     smooth: ClassVar[bool] = True
+    way_to_errors: ClassVar[str] = "Raise `n_blocks`, to 16 for example."
     _usual_cells = CELLS | {4: 8}
     source: ClassVar[str] = (
         "Fel et al., 2021, Look at the Variance!, https://arxiv.org/abs/2111.04138"
@@ -133,7 +134,7 @@ class Sobol(AbstractSampled):
         if self.tolerance is not None and self.n_blocks == 1:
             raise ValueError(
                 "`tolerance` needs several blocks, after each of which it is looked at. "
-                f"Received: {self.tolerance} beside 1 in `n_blocks`."
+                f"Received: {self.tolerance} beside 1 in `n_blocks`. {self.way_to_errors}"
             )
 
     def _design(self, count: int) -> Design:

@@ -32,6 +32,11 @@ _MASKS: dict[str, dict[str, int]] = {
     "HSIC": {"n_samples": 256},
 }
 """Fewer than usual: so small a network is understood with few."""
+_AGAINST_ROWS = ("DeepSHAP", "ExpectedGradients")
+"""Methods that compare with rows of data."""
+_TYPICAL = 10
+_FULL_SIZE = 3
+"""The layer behind the first convolution, whose maps have the size of the image."""
 _FILE = "xai_core_demo"
 _INTRODUCTION = (
     "Why a small convolutional network, trained on scikit-learn's digits, recognises images that "
@@ -51,7 +56,8 @@ def run(known: argparse.Namespace) -> int:
     images = _examples(model, data)
     named = xai_core.wrap(model, class_names=_NAMES)
     print(f"Explanations of {len(images)} held-out images, with the time of the first call:")
-    explanations = {name: _explained(name, named, images) for name in attributions.__all__}
+    typical = data.train_inputs[:_TYPICAL]
+    explanations = {name: _explained(name, named, images, typical) for name in attributions.__all__}
     shown = {name: found[: len(_SHOWN)] for name, found in explanations.items()}
     for path in _draw(shown, images[: len(_SHOWN)], known.output):
         print(f"Picture: {path.resolve()}")
@@ -108,9 +114,13 @@ def _examples(model: Any, data: datasets.Split) -> Array:
     return data.test_inputs[[*rows, *others]]
 
 
-def _explained(name: str, model: Any, images: Array) -> Explanation:
+def _explained(name: str, model: Any, images: Array, typical: Array) -> Explanation:
     start = time.perf_counter()
-    fields: dict[str, Any] = _MASKS.get(name, {})
+    fields: dict[str, Any] = dict(_MASKS.get(name, {}))
+    if name in _AGAINST_ROWS:
+        fields["background"] = typical
+    if name == "Conductance":
+        fields["layer"] = _FULL_SIZE
     explanation = options.explainer(getattr(attributions, name), model, fields, None)(images)
     print(f"  {name:<24}{time.perf_counter() - start:6.1f} s")
     return explanation

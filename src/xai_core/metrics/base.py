@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import keras
 import numpy as np
 
-from xai_core import _checks, _request, _scoring, operators
+from xai_core import _baselines, _checks, _request, _scoring, operators
 from xai_core._inputs import as_given, as_structure, host
 from xai_core._request import Request
 from xai_core.explanation import Explanation, check_rows
@@ -125,7 +125,10 @@ class AbstractModelMetric(abc.ABC):
         operator = self._operator_of(config.get("operator"))
         output = self.output or config.get("output") or "raw"
         asked = [targets] if scored else []
-        return _request.make(self._model, operator, output, inputs, asked)
+        request = _request.make(self._model, operator, output, inputs, asked)
+        baseline = getattr(self, "baseline", None)
+        _baselines.check_batch(baseline, request.batch, request.feature_names, background=False)
+        return request
 
     def _explained(self, inputs: Any) -> Array:
         """The one array of the inputs that maps are of, as it was given."""

@@ -18,6 +18,7 @@ from xai_core.typing import Array
 _SERIES, _IMAGES = 3, 4
 _CHANNELS = (1, 3)
 _TITLE_WIDTH, _TITLE_LINES = 34, 2
+_NAMED_CLASSES = 10
 _FORMS = {
     2: "tables (N, W)",
     3: "series (N, T, W)",
@@ -98,6 +99,26 @@ def summary_titles(
             first = replace(first, scores=None, targets=first.targets if same else None)
         summaries.append(first)
     return panel_titles(titles, heads, summaries)
+
+
+def warn_of_mixed_classes(found: Sequence[Explanation]) -> None:
+    """Warn where the rows of an Explanation explain different classes, which summaries mix."""
+    mixed = []
+    for one in found:
+        if one.targets is None or not one.targets_used or not len(one):
+            continue
+        # Without scores a label is the name of the class alone.
+        plain, flat = replace(one, scores=None), one.targets.reshape(len(one), -1)
+        rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])
+        if len(rows) > 1:
+            names = [plain.label(row) for row in rows[:_NAMED_CLASSES]]
+            more = f" and {len(rows) - len(names)} more" if len(rows) > len(names) else ""
+            mixed.append(f"{one.method or 'An explanation'} ({', '.join(names)}{more})")
+    if mixed:
+        _checks.warn(
+            f"The rows of {'; '.join(dict.fromkeys(mixed))} explain different classes, which this "
+            "figure mixes. Give the explainer one class for all rows: pass `targets=`."
+        )
 
 
 def make_panels(

@@ -11,7 +11,11 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from xai_core import _checks
-from xai_core.plots.arguments import read_explanations, summary_titles
+from xai_core.plots.arguments import (
+    read_explanations,
+    summary_titles,
+    warn_of_mixed_classes,
+)
 from xai_core.plots.axes import label_rows, row_axes, set_titles, share_limits
 from xai_core.plots.color import signed_colors
 from xai_core.plots.feature import (
@@ -46,6 +50,8 @@ def bar(
     Of several rows a bar is the mean of the absolute contributions, of a single row the
     contribution itself. The smaller ones are added up, row by row, in the last bar, as if they were
     one feature.
+
+    Warns where the rows explain different classes, as `targets=None` makes them.
 
     Error bars are one standard error, where it is known. That of a mean is the mean of the rows'
     standard errors, an upper bound: rows that share their masks have errors that go together. The
@@ -96,6 +102,7 @@ def bar(
     count = _checks.integer("max_display", max_display, 1)
     _checks.choice("scale", scale, ("map", "shared"))
     heads, found = read_explanations(explanations, None, RANKS)
+    warn_of_mixed_classes(found)
     drawn = [_bars(read_features(one, feature_names), count) for one in found]
     above = summary_titles(titles, heads, found)
     figure, axes = row_axes(above, [one.labels for one in drawn], columns, ax)

@@ -46,7 +46,7 @@ def series(
     titles: Sequence[str] | None = None,
     cmap: str | Colormap | None = None,
     clip: float | None = None,
-    scale: str = "shared",
+    scale: str = "map",
     columns: int | None = None,
     ax: Any = None,
 ) -> Figure:
@@ -73,8 +73,9 @@ def series(
         For signed maps, its middle is at 0.
     clip : float in [0, 50), optional
         Percent of the contributions at each end that may leave the colour scale: 0.5 by default.
-    scale : {"shared", "map"}
-        One colour scale for all, or one for each sample and explanation.
+    scale : {"map", "shared"}
+        One colour scale for each sample and explanation, or one for all. Values of different
+        methods have different units, so that "shared" is mostly of use within a method.
     columns : int, optional
         Samples in a row, for a single explanation: at most 2 by default.
     ax : matplotlib Axes or array of Axes, optional
@@ -100,7 +101,7 @@ def series(
     ['pulse', 'pressure']
     """
     clip = None if clip is None else percent(clip)
-    shared = _checks.choice("scale", scale, ("shared", "map")) == "shared"
+    shared = _checks.choice("scale", scale, ("map", "shared")) == "shared"
     style = Style(cmap, None, clip, shared)
     curves = None if inputs is None else host_array(inputs)
     heads, found = read_explanations(explanations, curves, (_SERIES,))

@@ -12,7 +12,8 @@ from xai_core.plots.color import draw_bars, scales
 from xai_core.plots.panel import Panel, Style
 from xai_core.typing import Array
 
-_ALPHA = 0.5
+_ALPHA = {False: 0.5, True: 0.6}
+"""Of maps over a picture, unsigned and signed."""
 _WIDTH = 2.4
 _COLORS = 3
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -56,12 +57,14 @@ def draw(axes: Sequence[Axes], panels: Sequence[Panel], style: Style) -> None:
     """Draw each map over its image, and the colour bars."""
     drawn = scales(panels, style)
     for ax, panel, scale in zip(axes, panels, drawn, strict=True):
-        alpha = _ALPHA if style.alpha is None and panel.picture is not None else style.alpha
+        over = style.alpha is None and panel.picture is not None
+        alpha = _ALPHA[scale.signed] if over else style.alpha
         height, width = (panel.values if panel.picture is None else panel.picture).shape[:2]
         place: dict[str, Any] = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5)}
         if panel.picture is not None:
-            # Where the hue tells the sign, the hues of the photo would mislead.
-            shown = _gray(panel.picture) if scale.signed else panel.picture
+            # Where the hue tells the sign, the hues of the photo would mislead, and so would its
+            # dark parts, under which small values look like large ones.
+            shown = (2 + _gray(panel.picture)) / 3 if scale.signed else panel.picture
             ax.imshow(shown, cmap="gray", vmin=0, vmax=1, **place)
         ax.imshow(panel.values, cmap=scale.cmap, norm=scale.norm, alpha=alpha, **place)
         ax.set_axis_off()

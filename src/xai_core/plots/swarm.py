@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
@@ -14,7 +15,13 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_r
 from matplotlib.figure import Figure
 
 from xai_core import _checks
-from xai_core.plots.arguments import host_array, percent, read_explanations, summary_titles
+from xai_core.plots.arguments import (
+    host_array,
+    percent,
+    read_explanations,
+    summary_titles,
+    warn_of_mixed_classes,
+)
 from xai_core.plots.axes import label_rows, row_axes, set_titles, share_limits
 from xai_core.plots.color import color_map, limits
 from xai_core.plots.feature import (
@@ -35,6 +42,7 @@ _BINS = 100
 _HALF, _STEP, _DOT = 0.4, 0.1, 9.0
 _DARK_ENOUGH = 0.85
 _HEIGHT = 0.3
+_LETTER, _ENDS, _LABEL_SHARE, _FEW_LETTERS = 0.075, 0.35, 0.8, 12
 _NO_VALUE, _ALL = "0.65", "#0072B2"
 
 
@@ -55,7 +63,8 @@ def beeswarm(
 
     Features stand by their mean absolute contribution, the largest on top; the smaller ones are
     added up, row by row, in the last line. Dots that would fall on each other are moved up and
-    down, in the order of the rows.
+    down, in the order of the rows. Warns where the rows explain different classes, as
+    `targets=None` makes them.
 
     Parameters
     ----------
@@ -112,6 +121,7 @@ def beeswarm(
             "`inputs` must be left out where the features are no columns of a table. "
             f"Received: shape {table.shape}."
         )
+    warn_of_mixed_classes(found)
     drawn = []
     for one in found:
         features = read_features(one, feature_names)
@@ -220,5 +230,16 @@ def _draw_bar(axes: Sequence[Axes], colors: Colormap, missing: bool) -> None:
     bar.set_ticks([0, 1], labels=["low", "high"])
     bar.ax.tick_params(labelsize="x-small", length=0)
     bar.outline.set_visible(False)
-    text = "value of the feature" + (" (grey: none)" if missing else "")
-    bar.set_label(text, fontsize="small", labelpad=-12)
+    bar.set_label(_bar_label(axes, missing), fontsize="small", labelpad=-12)
+
+
+def _bar_label(axes: Sequence[Axes], missing: bool) -> str:
+    """Return what the colours mean, in lines that fit between "low" and "high"."""
+    boxes = [ax.get_window_extent() for ax in axes]
+    pixels = max(box.y1 for box in boxes) - min(box.y0 for box in boxes)
+    letters = int((_LABEL_SHARE * pixels / axes[0].figure.dpi - _ENDS) / _LETTER)
+    whole = letters >= _FEW_LETTERS
+    text = "value of the feature" if whole else "value"
+    if missing:
+        text += " (grey:\N{NO-BREAK SPACE}none)" if whole else " (grey: none)"
+    return "\n".join(textwrap.wrap(text, max(letters, _FEW_LETTERS // 2)))

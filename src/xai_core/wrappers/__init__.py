@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,11 @@ def _refusal(model: Any) -> str:
         return f"`model` must be a keras.Model. {received}. Put it into keras.Sequential([...])."
     if any(kind.startswith("tf_keras.") for kind in kinds):
         return f"`model` must be a Keras 3 model. {received}, a Keras 2 model: save and load it."
+    if isinstance(model, str | os.PathLike):
+        return (
+            f"`model` must be a model, not the path of a file. Received: {os.fspath(model)!r}. "
+            "Pass keras.models.load_model(path)."
+        )
     if isinstance(model, type):
         return (
             f"`model` must be an instance. Received: the class {model.__module__}."

@@ -5,29 +5,32 @@ from __future__ import annotations
 import abc
 import contextlib
 import copy
-import dataclasses
 import numbers
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 from keras import ops
 
 from xai_core import _checks
+from xai_core.operations import Handler
 from xai_core.typing import Tensor
 from xai_core.wrappers import split
 from xai_core.wrappers.identity import Fingerprint
+from xai_core.wrappers.outputs import chosen
 
 
 class Output(NamedTuple):
-    """The output of one layer, as a dry run saw it."""
+    """The output of one layer: ``layout`` is "" where unknown, ``other`` the type of no tensor."""
 
     path: str
     call: int
     shape: tuple[int, ...]
     skipped: bool
     first_of_several: bool
+    layout: str
+    other: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,11 @@ class AbstractModel(abc.ABC):
     title: ClassVar[str]
     shows_final_calls: ClassVar[bool] = False
     shape_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    shows_activations: ClassVar[bool] = False
+    shows_products: ClassVar[bool] = False
+    """Whether `operations` shows non-linear functions of one tensor, and also those of several."""
+    unseen: ClassVar[str] = "operations not written with keras.ops, or in remat or in compiled code"
+    """What `operations` may miss, for messages."""
     arrays: ClassVar[types.ModuleType] = ops
     """The functions of the arrays that the model takes: those of Keras, or of NumPy."""
     on_host: ClassVar[bool] = False
@@ -131,6 +139,16 @@ class AbstractModel(abc.ABC):
         self.find_layer(found[0])
         return contextlib.nullcontext()
 
+    def layout_of(self, layer: Any) -> str:
+        """The data format of what a layer gives, "" where the layer alone does not tell."""
+        del layer
+        return self.feature_format
+
+    def embeds(self, layer: Any) -> bool:
+        """Whether a layer looks up vectors of integers."""
+        del layer
+        return False
+
     def check_part(self, part: Any) -> None:
         """Raise unless a function may be one half of a pair (features, head)."""
         del part
@@ -175,6 +193,20 @@ class AbstractModel(abc.ABC):
         del change
         return contextlib.nullcontext()
 
+    def leaf_calls(self, visit: Callable[..., Tensor]) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, leaf layers give ``visit(path, f, floats, f(*floats))``."""
+        del visit
+        raise ValueError(f"`model` must show its layers. Received: {self.title}, which does not.")
+
+    def operations(self, handler: Handler) -> contextlib.AbstractContextManager[Any]:
+        """Within the block, non-linear operations that are shown give ``handler(operation)``."""
+        del handler
+        return contextlib.nullcontext()
+
+    def unseen_parts(self) -> list[str]:
+        """Parts of which `operations` shows nothing, for messages."""
+        return []
+
     def ends_quantized(self) -> bool:
         """Whether the last layer with weights computes in integers."""
         return False
@@ -202,6 +234,11 @@ class AbstractModel(abc.ABC):
     def dtype(self) -> str:
         """The float type of the inputs."""
         return "float32"
+
+    @property
+    def precision(self) -> str:
+        """The float type that rounds most of those in which the model computes."""
+        return self.dtype
 
     @property
     def device(self) -> Any:
@@ -253,69 +290,6 @@ class AbstractModel(abc.ABC):
     def key(self) -> tuple[Any, ...]:
         """What a compiled step depends on besides the model's own structure."""
         return (type(self), self.data_format)
-
-
-def chosen(output: Any, select: Any) -> Tensor:
-    """The one of several outputs that ``select`` names, or the only one."""
-    if select is not None:
-        return _pick(output, select)
-    if _is_tensor(output):
-        return output
-    if hasattr(output, "logits") and _is_tensor(output.logits):
-        return output.logits
-    parts = _parts(output)
-    if len(parts) == 1:
-        return chosen(next(iter(parts.values())), None)
-    raise ValueError(
-        f"`select` must say which of the model's {len(parts)} outputs is explained. "
-        f"Received: None. Pass wrap(model, select=...) with one of "
-        f"{', '.join(map(repr, parts))}."
-    )
-
-
-def _is_tensor(output: Any) -> bool:
-    return hasattr(output, "shape") and hasattr(output, "dtype")
-
-
-def _parts(output: Any) -> Mapping[Any, Any]:
-    """The outputs by key, field or position; fields that are None are no outputs."""
-    if isinstance(output, Mapping):
-        return output
-    if isinstance(output, list | tuple):
-        return dict(enumerate(output))
-    if dataclasses.is_dataclass(output):
-        return {name: value for name, value in vars(output).items() if value is not None}
-    raise TypeError(
-        "`model` must return a tensor, or a tuple, list or dict of tensors. "
-        f"Received: {type(output).__name__}. Pass wrap(model, select=callable) to pick a tensor."
-    )
-
-
-def _pick(output: Any, select: Any) -> Tensor:
-    if callable(select):
-        picked = select(output)
-    elif isinstance(select, str) and not isinstance(output, Mapping):
-        picked = getattr(output, select, None)
-    elif isinstance(output, Mapping):
-        picked = output.get(select)
-    else:
-        several: Any = output if isinstance(output, list | tuple) else [output]
-        inside = isinstance(select, int) and -len(several) <= select < len(several)
-        picked = several[select] if inside else None
-    if picked is None or not _is_tensor(picked):
-        raise ValueError(
-            f"`select` must name one output of the model. Received: {select!r}. "
-            f"The model returns {_described(output)}."
-        )
-    return picked
-
-
-def _described(output: Any) -> str:
-    if isinstance(output, Mapping):
-        return f"the keys {', '.join(map(repr, output))}"
-    if isinstance(output, list | tuple):
-        return f"{len(output)} outputs"
-    return f"one {type(output).__name__}"
 
 
 def checked_names(name: str, names: Any) -> tuple[str, ...] | None:

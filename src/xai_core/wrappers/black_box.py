@@ -247,5 +247,13 @@ def _as_floats(output: Any) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"`model` must return numbers. Received: a function that returns {array.dtype}."
+            f"{_advice_on_labels(array)}"
         )
     return array if array.dtype.name in ("float32", "float64") else array.astype("float64")
+
+
+def _advice_on_labels(array: Array) -> str:
+    """What to pass instead of a classifier's `predict`, which returns the names of classes."""
+    labels = array.size and all(isinstance(one, str) for one in array.flat)
+    advice = " Pass what returns probabilities, such as `predict_proba`, or the estimator itself."
+    return advice if labels else ""

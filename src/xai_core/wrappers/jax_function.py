@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 
+from xai_core.operations import Operation
 from xai_core.typing import Tensor
+from xai_core.wrappers import jax_operations
 from xai_core.wrappers.function import AbstractFunction
 from xai_core.wrappers.identity import Fingerprint, Same
 
 _LIVE: ContextVar[tuple[Any, Any]] = ContextVar("params", default=(None, None))
+_HANDLER: ContextVar[tuple[Any, Any]] = ContextVar("handler", default=(None, None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class JaxFunction(AbstractFunction):
     params: Any = None
 
     title: ClassVar[str] = "a JaxFunction"
+    shows_activations: ClassVar[bool] = True
     framework: ClassVar[str] = "jax"
 
     def __post_init__(self) -> None:
@@ -82,10 +87,23 @@ class JaxFunction(AbstractFunction):
     def part(self, function: Any, inputs: Any, first: bool = False) -> Any:
         """The function or one half of it, with the parameters if there are any."""
         del first
+        owner, handler = _HANDLER.get()
+        run = function
+        if handler is not None and owner is self.source:
+            run = functools.partial(jax_operations.handled, handler, function)
         if self.params is None:
-            return function(inputs)
+            return run(inputs)
         owner, params = _LIVE.get()
-        return function(params if owner is self.params else self.params, inputs)
+        return run(params if owner is self.params else self.params, inputs)
+
+    @contextlib.contextmanager
+    def operations(self, handler: Callable[[Operation], Tensor]) -> Iterator[None]:
+        """Change what activations give, by rewriting the traced function."""
+        token = _HANDLER.set((self.source, handler))
+        try:
+            yield
+        finally:
+            _HANDLER.reset(token)
 
     def state(self) -> list[Tensor]:
         """The leaves of the parameters that are arrays or numbers."""

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import keras
 
-from xai_core import layers
+from xai_core import _arrays, layers, operations
+from xai_core._inputs import are_tokens
+from xai_core.operations import Operation
 from xai_core.typing import Tensor
-from xai_core.wrappers import identity
+from xai_core.wrappers import identity, keras_layouts, leaf_calls
 from xai_core.wrappers.base import AbstractModel, Output
 
 _BOOKKEEPING = frozenset(
@@ -47,6 +49,8 @@ class KerasModel(AbstractModel):
 
     title: ClassVar[str] = "a built keras.Model"
     shows_final_calls: ClassVar[bool] = True
+    shows_activations: ClassVar[bool] = True
+    shows_products: ClassVar[bool] = True
     shape_errors: ClassVar[tuple[type[Exception], ...]] = (ValueError, TypeError)
 
     @classmethod
@@ -62,7 +66,7 @@ class KerasModel(AbstractModel):
                 "`model` must be built, so that its weights exist. Received: an unbuilt "
                 f"{type(model).__name__}. Call it once on a batch, or call model.build()."
             )
-        return cls(model, data_format=data_format or layers.data_format(model), **names)
+        return cls(model, data_format=data_format or keras_layouts.data_format(model), **names)
 
     def call(self, inputs: Any) -> Any:
         """All outputs for a batch, in inference mode."""
@@ -99,6 +103,10 @@ class KerasModel(AbstractModel):
         """Within the block, a layer's output is ``hook(output)``."""
         return layers.tap(layers.Place(*found), hook, call)
 
+    def embeds(self, layer: Any) -> bool:
+        """Whether a layer is an embedding."""
+        return isinstance(layer, keras.layers.Embedding)
+
     def check_part(self, part: Any) -> None:
         """Raise if a half has weights that are not the model's, which would not be followed."""
         own = {id(variable) for variable in self.source.variables}
@@ -121,24 +129,32 @@ class KerasModel(AbstractModel):
         """The outputs of all layers and operations in call order."""
         every = {id(place.layer): place for place in layers.places(self.source)}
         seen: list[Output] = []
+        called: list[Any] = []
         tensors: list[Any] = []
 
         def record(layer: Any, output: Any, call: int) -> Any:
             first: Any = output[0] if isinstance(output, list | tuple) and output else output
-            if hasattr(first, "shape"):
-                # A container returns the very tensor of its last layer, a pass-through its input.
-                again = any(first is tensor for tensor in tensors)
-                tensors.append(first)
-                path = every[id(layer)].path
-                shape = tuple(first.shape)
-                seen.append(
-                    Output(path, call, shape, again or _is_skipped(layer), first is not output)
-                )
+            shape = tuple(getattr(first, "shape", ()))
+            other = "" if hasattr(first, "shape") else type(first).__name__
+            # A container returns the very tensor of its last layer, a pass-through its input.
+            skipped = _is_skipped(layer) or any(first is tensor for tensor in tensors)
+            tensors.append(first)
+            called.append(layer)
+            path = every[id(layer)].path
+            seen.append(Output(path, call, shape, skipped, first is not output, "", other))
             return output
 
         with layers.shadow({key: place.layer for key, place in every.items()}, record):
             run()
-        return seen
+        ranks = [len(one.shape) for one in seen]
+        layouts = keras_layouts.layouts(called, ranks, self.data_format or self.feature_format)
+        pairs = zip(seen, layouts, strict=True)
+        return [one._replace(layout=layout) for one, layout in pairs]
+
+    def layout_of(self, layer: Any) -> str:
+        """That of the layer itself, else that of the model if all its layers agree."""
+        formats = keras_layouts.formats(place.layer for place in layers.places(self.source))
+        return keras_layouts.own_format(layer) or (self.feature_format if len(formats) < 2 else "")
 
     def final_calls(
         self, bypass: int | None = None
@@ -160,6 +176,34 @@ class KerasModel(AbstractModel):
         with (
             layers.shadow({id(layer): layer for layer in own}, given=given),
             layers.final_calls(change=change),
+        ):
+            yield
+
+    def leaf_calls(
+        self, visit: Callable[[str, Callable[..., Any], list[Tensor], Tensor], Tensor]
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Change what layers and operations without layers of their own give."""
+        leaves = [one for one in layers.places(self.source) if not layers.children(one.layer)]
+        return leaf_calls.visited(leaves, visit)
+
+    @contextlib.contextmanager
+    def operations(self, handler: Callable[[Operation], Tensor]) -> Iterator[None]:
+        """Change what non-linear operations give, with the path of the layer that runs them."""
+        every = {id(place.layer): place for place in layers.places(self.source)}
+        inside: list[str] = []
+
+        def entered(layer: Any) -> None:
+            inside.append(every[id(layer)].path)
+
+        def left(_layer: Any, output: Any, _call: int) -> Any:
+            inside.pop()
+            return output
+
+        shadowed = {key: place.layer for key, place in every.items()}
+        with (
+            layers.without_remat(),
+            layers.shadow(shadowed, left, before=entered),
+            operations.handled(handler, lambda: inside[-1] if inside else ""),
         ):
             yield
 
@@ -194,9 +238,15 @@ class KerasModel(AbstractModel):
         return "float64" if self.source.variable_dtype == "float64" else "float32"
 
     @property
+    def precision(self) -> str:
+        """The float type that rounds most of those in which layers compute."""
+        every = [self.source, *(place.layer for place in layers.places(self.source))]
+        return _arrays.coarsest(str(getattr(one, "compute_dtype", "")) for one in every)
+
+    @property
     def feature_format(self) -> str:
         """The layout of the feature maps, which a Permute may make another than the inputs'."""
-        return layers.feature_format(self.source) or super().feature_format
+        return keras_layouts.feature_format(self.source) or super().feature_format
 
     @property
     def several_inputs(self) -> bool:
@@ -208,7 +258,9 @@ class KerasModel(AbstractModel):
         """Which inputs the model declares as integers, or which hold them if it declares none."""
         declared = _declared(self.source)
         if declared is None:
-            return super().takes_integers(leaves)
+            found = super().takes_integers(leaves)
+            embeds = any(self.embeds(place.layer) for place in layers.places(self.source))
+            return [are_tokens(leaves[0])] if len(leaves) == 1 and embeds else found
         return [
             not keras.backend.is_float_dtype(spec.dtype) for spec in keras.tree.flatten(declared)
         ]
@@ -264,8 +316,10 @@ def _check_shape(wanted: tuple[Any, ...], received: tuple[int, ...]) -> None:
     pairs = zip(wanted[1:], received[1:], strict=False)
     if len(wanted) != len(received) or any(w not in (None, r) for w, r in pairs):
         batch = ("batch", *wanted[1:])
+        row = len(received) == len(wanted) - 1 and all(
+            w in (None, r) for w, r in zip(wanted[1:], received, strict=True)
+        )
         raise ValueError(
             f"`inputs` must have the shape ({', '.join(map(str, batch))}). "
-            f"Received: {received}."
-            + (" Add the batch axis: inputs[None]." if len(wanted) == len(received) + 1 else "")
+            f"Received: {received}.{' Add the batch axis: inputs[None].' if row else ''}"
         )

@@ -18,7 +18,7 @@ import torch
 from xai_core import _backend
 from xai_core.typing import Array, Tensor
 from xai_core.wrappers import identity
-from xai_core.wrappers.base import chosen
+from xai_core.wrappers.outputs import chosen
 from xai_core.wrappers.torch_wrapper import AbstractTorchWrapper, called
 
 WAITING = 8
