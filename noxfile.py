@@ -163,14 +163,15 @@ def environment(session: nox.Session, backend: str) -> dict[str, str | None]:
 
 
 def faster(session: nox.Session, backend: str) -> dict[str, str]:
-    """Return variables that spare the tests on JAX most of their time, which is compiling.
+    """Return variables that spare the tests much of their time, which is compiling.
 
     Their numbers need no optimised code, and the same code need not be compiled twice.
     """
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     if backend != "jax":
-        return {}
+        return {"XLA_FLAGS": flags} if backend == "tensorflow" else {}
     return {
-        "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+        "XLA_FLAGS": flags,
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

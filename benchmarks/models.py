@@ -72,11 +72,8 @@ def small(kind: str, size: tuple[int, int] = (32, 32)) -> Case:
 def large(kind: str, data: Path) -> Case:
     """Return the ImageNet MobileNetV2 of the folder ``data`` and eight of its photos."""
     loader = _load(data / "load_mobilenetv2.py")
-    labels = json.loads((data / "imagenet_samples" / "labels.json").read_text())
-    files = sorted(labels)[::25][:8]
-    photos = [loader.load_image(data / "imagenet_samples" / file) for file in files]
-    inputs = loader.preprocess(np.stack(photos))
-    targets = np.array([labels[file][0] for file in files])
+    photos, targets, _ = photographs(data, 8)
+    inputs = loader.preprocess(photos)
     if kind == "keras":
         model = loader.load_mobilenetv2()
         features, head = _cut_keras(model, "out_relu")
@@ -88,6 +85,15 @@ def large(kind: str, data: Path) -> Case:
         return module.classifier(module.flatten(module.pool(activations)))
 
     return Case(module, layer, module.features, head, _channels_first(inputs), targets, 8, kind)
+
+
+def photographs(data: Path, count: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return photos of the folder ``data`` as (N, 224, 224, 3), their classes and their names."""
+    loader = _load(data / "load_mobilenetv2.py")
+    labels = json.loads((data / "imagenet_samples" / "labels.json").read_text())
+    files = sorted(labels)[:: len(labels) // count][:count]
+    photos = np.stack([loader.load_image(data / "imagenet_samples" / file) for file in files])
+    return photos, np.array([labels[file][0] for file in files]), [labels[f][1] for f in files]
 
 
 def _small_keras(size: tuple[int, int]) -> keras.Sequential:

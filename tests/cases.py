@@ -122,6 +122,11 @@ class Case:
         return tiny_models.fresh(kind, self.rectified)
 
     @property
+    def few_rows(self):
+        """A batch size that is less than the rows of a call, and does not take many batches."""
+        return 24 if self.neutral is SIZES_ELSEWHERE else 3
+
+    @property
     def acts(self):
         """The activations of a network."""
         return {"trunk": "relu", "inner": "relu"} if self.rectified else {}

@@ -11,6 +11,8 @@ if "JAX_COMPILATION_CACHE_DIR" in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] += os.environ.get("PYTEST_XDIST_WORKER", "")
 
 import gc
+import random
+import sys
 from pathlib import Path
 
 import keras
@@ -24,9 +26,31 @@ collect_ignore = (
 )
 
 
+# Rarer: what is compiled makes millions of objects, all of which a collection looks at.
+gc.set_threshold(50_000, 20, 50)
+
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 25_000
 """Each compiled step holds a few areas of memory, of which Linux gives a process 65,530."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    """Draw the same weights in every run, in whatever order fixtures are made."""
+    seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    """The same for what tests make themselves."""
+    seed()
+
+
+def seed():
+    """Keras takes its seeds from `random`; its own function would empty TensorFlow's caches."""
+    random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -62,7 +62,7 @@ def planted(name: str) -> Planted:
     chosen = np.flatnonzero(right)[:HELD_OUT]
     if len(chosen) < HELD_OUT:
         raise RuntimeError(f"The network is right on {right.mean():.0%} only.")
-    noise = 0.2 * generator.normal(size=(20, *x.shape[1:])).astype("float32")
+    noise = 0.2 * generator.normal(size=(5, *x.shape[1:])).astype("float32")
     return Planted(model, x[chosen], y[chosen], inside[chosen], noise)
 
 

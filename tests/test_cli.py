@@ -121,7 +121,7 @@ def test_the_demo_trains_explains_and_draws(tmp_path, capsys, monkeypatch):
     }
     few["KernelSHAP"] = {"n_samples": 128}
     monkeypatch.setattr(demo, "_MASKS", few)
-    monkeypatch.setattr(demo, "_SHOWN", demo._SHOWN[:2])
+    monkeypatch.setattr(demo, "_SHOWN", demo._SHOWN[:1])
     monkeypatch.setattr(demo, "_SCORED", 10)
     folder = tmp_path / "new" / "folder"
     assert main(["demo", "--output", str(folder)]) == 0
@@ -135,10 +135,10 @@ def test_the_demo_trains_explains_and_draws(tmp_path, capsys, monkeypatch):
         assert str(path) in out
         if path.suffix == ".png":
             with Image.open(path) as picture:
-                assert min(picture.size) > 500
+                assert min(picture.size) > 300
                 assert np.asarray(picture.convert("L")).std() > 30
     page = (folder / "xai_core_demo.html").read_text(encoding="utf-8")
-    assert page.count('alt="') == 2 * len(attributions.__all__) + 2
+    assert page.count('alt="') == len(attributions.__all__) + 1
     for name in (*attributions.__all__, "random 7 x 7", "A zero", "held-out images right"):
         assert name in page
     scores = out.partition("insertion")[2].splitlines()[1:]

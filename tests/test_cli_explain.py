@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import random
 import re
 import urllib.error
 
@@ -373,6 +374,7 @@ SMALL = ("--size", "32", "--class-names", "{files}/names.json")
 @pytest.fixture(scope="module")
 def network(files):
     """A network of keras.applications, whose weights are written beside it."""
+    random.seed(1)  # The command must not draw the same ones, which it would take for not loaded.
     made = NETWORK(weights=None, classes=4, input_shape=(32, 32, 3), dropout=0.0)
     made.save_weights(files / "network.weights.h5")
     return made

@@ -90,12 +90,13 @@ def test_fields_are_keyword_only_and_frozen(case):
 def test_replace_and_with_model_give_copies(case):
     x = KINDS["image"].inputs()
     explainer = case.on("image", batch_size=32)
-    smaller = case.replaced(explainer, batch_size=2)
-    assert [case.settings(one).batch_size for one in (smaller, explainer)] == [2, 32]
+    smaller = case.replaced(explainer, batch_size=case.few_rows)
+    sizes = [case.settings(one).batch_size for one in (smaller, explainer)]
+    assert sizes == [case.few_rows, 32]
     assert_same(smaller(x, TARGETS).values, explainer(x, TARGETS).values, case.tolerance)
     other = tiny_models.network("image", activation="sigmoid", **case.acts)
     moved = smaller.with_model(other)
-    assert case.settings(moved).batch_size == 2
+    assert case.settings(moved).batch_size == case.few_rows
     assert_same(moved(x, TARGETS).values, case.build(other)(x, TARGETS).values)
     assert_same(moved(x, TARGETS).scores, outputs(other, x)[np.arange(5), TARGETS])
 
@@ -111,17 +112,17 @@ def test_replace_and_with_model_give_copies(case):
 )
 def test_explainer_survives_pickling(case, name):
     x = KINDS[name].inputs()
-    explainer = case.on(name, batch_size=4)
+    explainer = case.on(name, batch_size=64)
     expected = explainer(x, TARGETS).values
     loaded = pickle.loads(pickle.dumps(explainer))
-    assert case.settings(loaded).batch_size == 4
+    assert case.settings(loaded).batch_size == 64
     assert_same(loaded(x, TARGETS).values, expected, case.tolerance)
 
 
 @pytest.mark.parametrize("case", EACH)
 def test_one_wrapped_model_serves_as_the_model(case):
     x = KINDS["image"].inputs()
-    model = case.model("image", case.name)
+    model = case.model("image")
     wrapped = xai.wrap(model, class_names=("a", "b", "c"))
     explanation = case.build(wrapped)(x, TARGETS)
     assert explanation.class_names == ("a", "b", "c")

@@ -7,15 +7,15 @@ import pytest
 import xai_core as xai
 from planted import KINDS, planted
 
-NOISE = {"noise": 0.3, "noise_scale": "absolute", "n_samples": 10}
+NOISE = {"noise": 0.3, "noise_scale": "absolute", "n_samples": 5}
 METHODS = {
     "Saliency": {},
     "GradientInput": {},
-    "IntegratedGradients": {"steps": 16},
+    "IntegratedGradients": {"steps": 8},
     "SmoothGrad": NOISE,
     "SquareGrad": NOISE,
     "VarGrad": NOISE,
-    "ExpectedGradients": {"n_samples": 20},
+    "ExpectedGradients": {"n_samples": 8},
     "GuidedBackprop": {},
     "DeepLIFT": {},
     "DeepSHAP": {},
@@ -23,22 +23,20 @@ METHODS = {
     "LayerCAM": {},
     "ScoreCAM": {},
 }
+AGAINST_ROWS = ("ExpectedGradients", "DeepSHAP")
 
 
+# One test for each kind, for the network is trained first.
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_pattern_covers_little_and_feature_maps_are_fine(kind):
+def test_maps_are_three_times_as_dense_inside_the_pattern(kind):
     made = planted(kind)
     assert made.inside.mean() <= 0.08
     features = keras.Model(made.model.inputs, made.model.get_layer("second").output)
     assert min(features.output.shape[1:-1]) >= 8
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", METHODS)
-def test_the_map_is_three_times_as_dense_inside_the_pattern(kind, method):
-    made, fields = planted(kind), dict(METHODS[method])
-    if method in ("ExpectedGradients", "DeepSHAP"):
-        fields["background"] = made.background[: 5 if method == "DeepSHAP" else 20]
-    explainer = getattr(xai.attributions, method)(made.model, batch_size=50, **fields)
-    maps = explainer(made.inputs, made.classes).values
-    assert made.ratio(np.broadcast_to(maps, made.inputs.shape)) >= 3
+    ratios = {}
+    for method, fields in METHODS.items():
+        more = {"background": made.background} if method in AGAINST_ROWS else {}
+        explainer = getattr(xai.attributions, method)(made.model, batch_size=50, **fields, **more)
+        maps = explainer(made.inputs, made.classes).values
+        ratios[method] = made.ratio(np.broadcast_to(maps, made.inputs.shape))
+    assert {method: ratio for method, ratio in ratios.items() if ratio < 3} == {}

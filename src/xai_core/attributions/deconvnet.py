@@ -49,8 +49,8 @@ class DeconvNet(AbstractRectified):
     Examples
     --------
     >>> import keras, numpy as np
-    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, activation="relu"),
-    ...           keras.layers.Dense(2)]
+    >>> hidden = keras.layers.Dense(3, activation="relu", kernel_initializer="ones")
+    >>> layers = [keras.Input((4,)), hidden, keras.layers.Dense(2)]
     >>> DeconvNet(keras.Sequential(layers))(np.ones((1, 4))).values.shape
     (1, 4)
     """

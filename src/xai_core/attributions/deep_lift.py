@@ -65,8 +65,8 @@ class DeepLIFT(AbstractDifferences):
     Examples
     --------
     >>> import keras, numpy as np
-    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, activation="relu"),
-    ...           keras.layers.Dense(2)]
+    >>> hidden = keras.layers.Dense(3, activation="relu", kernel_initializer="ones")
+    >>> layers = [keras.Input((4,)), hidden, keras.layers.Dense(2)]
     >>> explanation = DeepLIFT(keras.Sequential(layers))(np.ones((2, 4)), targets=1)
     >>> bool(abs(explanation.completeness_gap).max() < 1e-5)
     True

@@ -51,8 +51,8 @@ class DeepSHAP(AbstractDifferences):
     Examples
     --------
     >>> import keras, numpy as np
-    >>> layers = [keras.Input((4,)), keras.layers.Dense(3, activation="relu"),
-    ...           keras.layers.Dense(2)]
+    >>> hidden = keras.layers.Dense(3, activation="relu", kernel_initializer="ones")
+    >>> layers = [keras.Input((4,)), hidden, keras.layers.Dense(2)]
     >>> explainer = DeepSHAP(keras.Sequential(layers), background=np.eye(4))
     >>> explainer(np.ones((2, 4)), targets=1).values.shape
     (2, 4)

@@ -120,7 +120,6 @@ def _contrast(
     distances: Any = ops.stop_gradient(ops.abs(every - ops.expand_dims(scores, -1)))
     distances = ops.where(own, float("inf"), distances)
     # Sorted and not `top_k`, for frameworks order equal distances differently there.
-    order: Any = ops.argsort(distances, axis=-1)
-    repeated = every + ops.zeros_like(distances)
-    others: Any = ops.mean(ops.take_along_axis(repeated, order[:, :, :count], axis=-1), axis=-1)
+    ranks = ops.argsort(ops.argsort(distances, axis=-1), axis=-1)
+    others: Any = ops.sum(ops.where(ranks < count, every, ops.zeros_like(every)), axis=-1) / count
     return scores - gamma * others, (scores, used)
