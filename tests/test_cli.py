@@ -138,7 +138,7 @@ def test_the_demo_trains_explains_and_draws(tmp_path, capsys, monkeypatch):
                 assert min(picture.size) > 300
                 assert np.asarray(picture.convert("L")).std() > 30
     page = (folder / "xai_core_demo.html").read_text(encoding="utf-8")
-    assert page.count('alt="') == len(attributions.__all__) + 1
+    assert page.count('alt="') == len(attributions.__all__) + 2
     for name in (*attributions.__all__, "random 7 x 7", "A zero", "held-out images right"):
         assert name in page
     scores = out.partition("insertion")[2].splitlines()[1:]
