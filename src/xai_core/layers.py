@@ -134,8 +134,8 @@ def check_calls(path: str, count: int, call: int | None) -> None:
     if count == 0:
         raise ValueError(
             f"`layer` must be called by the model. Received: {path!r}, whose output never "
-            "passed by (quantized layers, cells of recurrent layers and unused layers cannot be "
-            "tapped). Name another layer."
+            "passed by (quantized layers, cells of recurrent layers, unused layers and those "
+            "behind a compiled call, such as `tf.function`, cannot be tapped). Name another layer."
         )
     if call is None and count > 1:
         raise ValueError(

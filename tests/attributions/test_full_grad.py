@@ -13,7 +13,7 @@ from cams import SPATIAL
 from cases import TARGETS
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
-from xai_core.attributions import FullGrad
+from xai_core.attributions import FullGrad, GradCAM
 
 IMAGES = KINDS["image"].inputs()
 SMOOTH = [kind for kind in SPATIAL if not kind.native]
@@ -159,6 +159,24 @@ def function():
     return FullGrad(model)(np.ones((1, 2, 2, 2)))
 
 
+def compiled_call(method, **fields):
+    import tensorflow
+
+    class Compiled(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv = layers.Conv2D(3, 2, name="conv")
+            self.out = layers.Dense(2)
+
+        @tensorflow.function
+        def call(self, x):
+            return self.out(ops.mean(self.conv(x), axis=(1, 2)))
+
+    model = Compiled()
+    model(X)
+    return method(model, **fields)(X, 1)
+
+
 REFUSED = [
     Row(
         "flag is a word",
@@ -176,6 +194,24 @@ REFUSED = [
     *(
         [Row("function", function, ValueError, ("`model`", "show its layers"))]
         if BACKEND != "torch"
+        else []
+    ),
+    *(
+        [
+            Row(
+                "call that TensorFlow compiled",
+                lambda: compiled_call(FullGrad),
+                ValueError,
+                ("`model`", "whenever it is called", "tf.function"),
+            ),
+            Row(
+                "layer behind a call that TensorFlow compiled",
+                lambda: compiled_call(GradCAM, layer="conv"),
+                ValueError,
+                ("`layer`", "compiled call", "tf.function"),
+            ),
+        ]
+        if BACKEND == "tensorflow"
         else []
     ),
 ]

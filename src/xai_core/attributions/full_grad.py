@@ -178,9 +178,23 @@ def _full_step(
 
     def function(point: Any) -> Any:
         (first, *others), factor = point
-        left = iter(others)
-        with score.model.leaf_calls(lambda *call: _nudged(next(left), *call)):
-            return _scaled(score, factor)((x + x * first,), integers, targets)
+        left, new = iter(others), []
+
+        def visit(path: str, function: Any, inputs: list[Tensor], output: Any) -> Any:
+            nudge = next(left, None)
+            if nudge is None:
+                new.append(path)
+            return output if nudge is None else _nudged(nudge, function, inputs, output)
+
+        with score.model.leaf_calls(visit):
+            result = _scaled(score, factor)((x + x * first,), integers, targets)
+        if new:
+            raise ValueError(
+                "`model` must call the same layers whenever it is called. Received: a model that "
+                f"calls {new[0]!r} where it did not before, as one does whose own call is "
+                "compiled, such as by `tf.function`. Leave that to the package."
+            )
+        return result
 
     def finish(gradients: Any) -> Any:
         terms, linear = gradients
@@ -214,7 +228,7 @@ def _scaled(score: Any, factor: Tensor) -> Any:
     return replace(score, model=model.with_options(select=select))
 
 
-def _nudged(nudge: Tensor, _path: str, function: Any, inputs: list[Tensor], output: Any) -> Any:
+def _nudged(nudge: Tensor, function: Any, inputs: list[Tensor], output: Any) -> Any:
     """The output of a layer, and its implicit bias times what is differentiated."""
     point = [ops.stop_gradient(one) for one in inputs]
     linear: Any = _backend.jvp(function, point, point) if point else ops.zeros_like(output)
