@@ -120,6 +120,7 @@ def _contrast(
     distances: Any = ops.stop_gradient(ops.abs(every - ops.expand_dims(scores, -1)))
     distances = ops.where(own, float("inf"), distances)
     # Sorted and not `top_k`, for frameworks order equal distances differently there.
-    ranks = ops.argsort(ops.argsort(distances, axis=-1), axis=-1)
-    others: Any = ops.sum(ops.where(ranks < count, every, ops.zeros_like(every)), axis=-1) / count
-    return scores - gamma * others, (scores, used)
+    ranks: Any = ops.argsort(ops.argsort(distances, axis=-1), axis=-1)
+    chosen = ops.where(ranks < count, every, ops.zeros_like(every))
+    total: Any = ops.sum(chosen, axis=-1)
+    return scores - gamma * total / count, (scores, used)
