@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -178,23 +180,8 @@ def _full_step(
 
     def function(point: Any) -> Any:
         (first, *others), factor = point
-        left, new = iter(others), []
-
-        def visit(path: str, function: Any, inputs: list[Tensor], output: Any) -> Any:
-            nudge = next(left, None)
-            if nudge is None:
-                new.append(path)
-            return output if nudge is None else _nudged(nudge, function, inputs, output)
-
-        with score.model.leaf_calls(visit):
-            result = _scaled(score, factor)((x + x * first,), integers, targets)
-        if new:
-            raise ValueError(
-                "`model` must call the same layers whenever it is called. Received: a model that "
-                f"calls {new[0]!r} where it did not before, as one does whose own call is "
-                "compiled, such as by `tf.function`. Leave that to the package."
-            )
-        return result
+        with _nudges(score.model, others):
+            return _scaled(score, factor)((x + x * first,), integers, targets)
 
     def finish(gradients: Any) -> Any:
         terms, linear = gradients
@@ -226,6 +213,27 @@ def _scaled(score: Any, factor: Tensor) -> Any:
         return found * ops.cast(ops.reshape(factor, shape), found.dtype)
 
     return replace(score, model=model.with_options(select=select))
+
+
+@contextlib.contextmanager
+def _nudges(model: Any, nudges: list[Tensor]) -> Iterator[None]:
+    """Within the block, the calls of layers are `_nudged` in their order."""
+    left, new = iter(nudges), []
+
+    def visit(path: str, function: Any, inputs: list[Tensor], output: Any) -> Any:
+        nudge = next(left, None)
+        if nudge is None:
+            new.append(path)
+        return output if nudge is None else _nudged(nudge, function, inputs, output)
+
+    with model.leaf_calls(visit):
+        yield
+    if new:
+        raise ValueError(
+            "`model` must call the same layers whenever it is called. Received: a model that "
+            f"calls {new[0]!r} where it did not before, as one does whose own call is compiled, "
+            "such as by `tf.function`. Leave that to the package."
+        )
 
 
 def _nudged(nudge: Tensor, function: Any, inputs: list[Tensor], output: Any) -> Any:
