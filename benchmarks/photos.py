@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "RISE": {"n_samples": 1024},
     "LIME": {"n_samples": 1024},
     "KernelSHAP": {"n_samples": 1024},
-    "ShapleySampling": {"n_permutations": 21},
+    "ShapleySampling": {"n_permutations": 22},
     "Sobol": {"n_design": 16, "grid_size": 7},
     "HSIC": {"n_samples": 1024, "grid_size": 7},
     "Occlusion": {"patch_size": 32, "patch_stride": 16},

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from xai_core.layers import places
+
 SHAPES = ((12, 12, 3), (16, 9, 1), (10, 14, 2))
 POLICIES = (*["float32"] * 10, "mixed_bfloat16", "mixed_float16")
 ACTIVATIONS = (
@@ -17,16 +19,26 @@ ACTIVATIONS = (
     *("softplus", "linear", "mish"),
 )
 CLASSES = 5
+RECTIFIERS = {"relu", "relu6", "leaky_relu", "Relu", "Relu6", "LeakyRelu", "ReLU", "PReLU"}
+"""Names of functions, operations and layers."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network, inputs that fit it, and what it is made of."""
+    """A network, inputs that fit it, what it is made of, and whether it has a rectifier."""
 
     model: Any
     inputs: np.ndarray
     policy: str
     blocks: tuple[str, ...]
+
+    @property
+    def rectified(self) -> bool:
+        """Whether a layer or an operation is a rectifier, or a layer's activation."""
+        every = [place.layer for place in places(self.model)]
+        names = {type(one).__name__ for one in every}
+        names |= {getattr(getattr(one, "activation", None), "__name__", "") for one in every}
+        return not RECTIFIERS.isdisjoint(names)
 
 
 def random_architecture(seed: int) -> Architecture:

@@ -71,8 +71,8 @@ def _construct() -> str:
     return name
 
 
-def check(one: Seen) -> None:
-    """Raise if there is no rule for an operation, or no way to its tensors."""
+def check_kept(one: Seen) -> None:
+    """Raise if there is no way to the tensors of an operation."""
     if one.construct is not None:
         raise ValueError(
             "`model` must run its operations where their values can be kept. Received: "
@@ -80,14 +80,32 @@ def check(one: Seen) -> None:
             "branches and choose with keras.ops.where, write loops in Python, and take remat and "
             "compiled functions away; or take IntegratedGradients."
         )
+
+
+def _check_rule(one: Seen) -> None:
+    """Raise if there is no rule for an operation."""
     if one.name in propagation.rules():
         return
     ends = "softmax" in one.name
     first = 'Pass output="logits" if it ends the model, or register' if ends else "Register"
+    advice = f"{first} a rule: xai_core.propagation.register_rule({one.name!r}, rule)"
+    if one.name in operations.UNRULED:
+        advice = "No rule can be registered for it; take IntegratedGradients, which needs none"
     raise ValueError(
-        f"`model` must run operations with a rule of DeepLIFT. Received: {one.told()}. {first} a "
-        f"rule: xai_core.propagation.register_rule({one.name!r}, rule)."
+        f"`model` must run operations with a rule of DeepLIFT. Received: {one.told()}. {advice}."
     )
+
+
+def check_rules(model: Any, run: Callable[[], Any], again: Callable[[], Any]) -> None:
+    """Raise if an operation without a rule depends on the inputs; the others are constants.
+
+    ``again`` runs the model like ``run``, on other tensors.
+    """
+    steps: list[Step] = []
+    with recorded(model, steps):
+        run()
+    with ruled(model, steps, []):
+        again()
 
 
 def recorded(model: Any, steps: list[Step]) -> AbstractContextManager[Any]:
@@ -103,10 +121,14 @@ def recorded(model: Any, steps: list[Step]) -> AbstractContextManager[Any]:
     return model.operations(handler)
 
 
-def _kept(tensor: Any) -> Tensor:
-    """A tensor as it is now: what runs later may write into it, but not into weights."""
-    written = _backend.EAGER and not tensor.requires_grad
-    return ops.copy(tensor) if written else tensor
+def _kept(tensors: Any) -> Any:
+    """Tensors as they are now: what runs later may write into them, but not into weights."""
+
+    def kept(tensor: Any) -> Any:
+        written = _backend.EAGER and ops.is_tensor(tensor) and not tensor.requires_grad
+        return ops.copy(tensor) if written else tensor
+
+    return keras.tree.map_structure(kept, tensors)
 
 
 def ruled(model: Any, steps: list[Step], missed: list[Tensor]) -> AbstractContextManager[Any]:
@@ -130,7 +152,7 @@ def ruled(model: Any, steps: list[Step], missed: list[Tensor]) -> AbstractContex
         if all(same) or (operation.name in _BILINEAR and any(same)):
             result = operation.result  # a constant, or linear in what is none
         else:
-            check(Seen(operation.name, operation.path, None))
+            _check_rule(Seen(operation.name, operation.path, None))
             rule = known[operation.name]
             result = rule(operation.call, operation.tensors, step.baselines, step.result)
         if propagation.is_registered(operation.name):

@@ -17,7 +17,6 @@ from xai_core.typing import Tensor
 Hook = Callable[[Tensor], Tensor]
 
 _LOCK = threading.RLock()
-"""Layers and operations behind which the layout is no longer that of the inputs."""
 
 
 class Place(NamedTuple):

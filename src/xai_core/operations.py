@@ -49,11 +49,14 @@ OTHERS = frozenset(
         *("softmax", "log_softmax", "sparsemax", "glu", "dot_product_attention"),
         *("layer_normalization", "rms_normalization", "group_normalization"),
         *("instance_normalization", "local_response_normalization", "normalize"),
-        *("recurrent", "var", "std", "moments", "prod", "cumprod", "logsumexp", "logaddexp"),
+        *("recurrent", "var", "std", "prod", "cumprod", "logsumexp", "logaddexp"),
         *("norm", "sort", "top_k", "median", "quantile"),
     )
 )
 """What mixes numbers in yet other ways."""
+
+UNRULED = frozenset(("moments",))
+"""What gives several tensors of which none has a row for each sample, so that no rule fits."""
 
 _KERAS = {
     "nn": (
@@ -91,10 +94,15 @@ _WRITTEN_OUT = {
     (activations.ReLU, "static_call"): RECTIFIER,
     (activations.Mish, "static_call"): "mish",
     (keras.layers.PReLU, "call"): RECTIFIER,
+    (keras.layers.GroupNormalization, "call"): "group_normalization",
+    (nn, "_normalize"): "normalize",
     (nn, "_layer_normalization"): "layer_normalization",
     (nn, "_rms_normalization"): "rms_normalization",
 }
 """Functions that Keras writes out in smaller ones."""
+
+_SEVERAL = ("recurrent", "top_k")
+"""Operations of Keras that give several tensors, with a row for each sample in all of them."""
 
 _LOCK = threading.RLock()
 
@@ -109,7 +117,8 @@ class Operation(NamedTuple):
     call
         Maps tensors such as its own to what the operation makes of them.
     tensors
-        Its operands: two of products and pairs, else one.
+        Its operands: two of products, pairs and of a power that has them, three of attention, else
+        one.
     path
         Where the model runs it, as far as that is known.
     """
@@ -129,12 +138,16 @@ Handler = Callable[[Operation], Tensor]
 
 
 def count(name: str) -> int:
-    """Number of operands of an operation."""
-    return 2 if name in PRODUCTS or name in PAIRS else 1
+    """The largest number of operands of an operation."""
+    if name == "dot_product_attention":
+        return 3
+    return 2 if name in PRODUCTS or name in PAIRS or name in ("power", "logaddexp") else 1
 
 
 def is_zero(value: Any) -> bool:
-    """Whether an operand is the number 0, and no tensor."""
+    """Whether an operand is the number 0, or an array without axes that holds it."""
+    if _backend.EAGER and ops.is_tensor(value):
+        return len(value.shape) == 0 and not value.requires_grad and float(value) == 0.0
     plain = isinstance(value, int | float | np.generic | np.ndarray) and np.ndim(value) == 0
     return plain and not isinstance(value, bool) and float(value) == 0.0
 
@@ -163,6 +176,20 @@ def of_call(name: str, path: str, function: Callable[..., Any], args: Any, kwarg
     return Operation(name, call, tuple(args[place] for place in places), path)
 
 
+def clipped(handler: Handler, path: str, x: Any, low: Any, high: Any) -> Any:
+    """What lies between tensors: the larger of two, and the smaller of that and the last."""
+    for name, function, bound in (("maximum", ops.maximum, low), ("minimum", ops.minimum, high)):
+        if bound is not None:
+            operation = of_call(name, path, function, (x, bound), {})
+            x = function(x, bound) if operation is None else handler(operation)
+    return x
+
+
+def is_between_tensors(name: str, args: Any) -> bool:
+    """Whether the bounds of ``clip``, given by position, are no numbers."""
+    return name == "clip" and any(map(_is_float, args[1:3]))
+
+
 def _floor(name: str, args: Any, kwargs: Any) -> Any:
     """What `clip` and `threshold` give instead of small numbers."""
     if name == "clip":
@@ -189,7 +216,8 @@ def handled(handler: Handler, path: Callable[[], str] = lambda: "") -> Iterator[
     inside = False
 
     def exchanged(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = tuple(inspect.signature(original).parameters)
+        every = inspect.signature(original).parameters.values()
+        parameters = tuple(one.name for one in every if one.kind is not one.KEYWORD_ONLY)
 
         @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -199,9 +227,8 @@ def handled(handler: Handler, path: Callable[[], str] = lambda: "") -> Iterator[
             inside = True
             try:
                 args, kwargs = _positional(parameters, args, kwargs)
-                operation = of_call(name, path(), original, args, kwargs)
                 with _backend.uncompiled(inline=False):
-                    return original(*args, **kwargs) if operation is None else handler(operation)
+                    return _given(handler, name, path(), original, args, kwargs)
             finally:
                 inside = False
 
@@ -222,6 +249,42 @@ def handled(handler: Handler, path: Callable[[], str] = lambda: "") -> Iterator[
         backend.core.vectorized_map = _mapped(backend.core.vectorized_map, owner)
         with _backend.uncompiled():
             yield
+
+
+def _given(
+    handler: Handler, name: str, path: str, function: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    """What a call gives, with the result of the handler in it where there is something for one."""
+    if name in _SEVERAL:
+        return _of_several(handler, name, path, function, args, kwargs)
+    if is_between_tensors(name, args):
+        return clipped(handler, path, *args[:3])
+    operation = of_call(name, path, function, args, kwargs)
+    return function(*args, **kwargs) if operation is None else handler(operation)
+
+
+def _of_several(
+    handler: Handler, name: str, path: str, function: Callable[..., Any], args: Any, kwargs: Any
+) -> Any:
+    """As `_given`, where a call gives several tensors: floats of each row stand side by side."""
+    plain = function(*args, **kwargs)  # which recurrent layers try, and do without if it raises
+    flat = keras.tree.flatten(plain)
+    places = [k for k, leaf in enumerate(flat) if _is_float(leaf)]
+    sizes = [int(np.prod(flat[k].shape[1:])) for k in places]
+
+    def packed(*args: Any, **kwargs: Any) -> Any:
+        leaves = keras.tree.flatten(function(*args, **kwargs))
+        rows = [ops.reshape(leaves[k], (-1, size)) for k, size in zip(places, sizes, strict=True)]
+        return ops.concatenate(rows, axis=1)
+
+    operation = of_call(name, path, packed, args, kwargs)
+    if operation is None:
+        return plain
+    found, start = handler(operation), 0
+    for k, size in zip(places, sizes, strict=True):
+        flat[k] = ops.reshape(found[:, start : start + size], (-1, *flat[k].shape[1:]))
+        start += size
+    return keras.tree.pack_sequence_as(plain, flat)
 
 
 def _mapped(original: Callable[..., Any], owner: int) -> Callable[..., Any]:
@@ -246,7 +309,7 @@ def _functions() -> Iterator[tuple[Any, str]]:
 def _positional(parameters: tuple[str, ...], args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The operands in front, however they were given."""
     args, kwargs = list(args), dict(kwargs)
-    for name in parameters[len(args) : 2]:
+    for name in parameters[len(args) : 3]:
         if name not in kwargs:
             break
         args.append(kwargs.pop(name))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from xai_core import _arrays, _checks, operations
+from xai_core import _arrays, _backend, _checks, operations
 from xai_core.typing import Tensor
 
 __all__ = ["halved", "largest", "register_rule", "rescale", "unregister_rule"]
@@ -25,7 +25,8 @@ def register_rule(operation: str, rule: Rule) -> None:
     operation : str
         Its name in `keras.ops`, such as ``"layer_normalization"``, or ``"rectifier"`` for all
         forms of ReLU and ``"recurrent"`` for recurrent layers. Torch's operations go by the same
-        names.
+        names. All that a recurrent layer of Keras gives stands side by side in one row for each
+        sample; of one of torch it is the sequence.
     rule : callable
         Maps ``(function, inputs, baselines, baseline_output)`` to the output: ``function`` is the
         operation with its settings, ``inputs`` and ``baselines`` are tuples of the tensors that it
@@ -138,12 +139,49 @@ def rescale(
     steady = ops.stop_gradient(x)
     difference: Any = steady - x0
     size: Any = ops.maximum(ops.abs(steady), ops.abs(x0))
-    near = ops.abs(difference) <= _nearness(x) * size
+    # Padding may be equal and infinite.
+    near = ops.logical_or(ops.abs(difference) <= _nearness(x) * size, ops.equal(steady, x0))
     # Gradients that are not finite elsewhere must not come back as 0 times infinity.
     own = function(ops.where(near, x, steady))
     fixed: Any = ops.stop_gradient(own)
     slope: Any = (fixed - baseline_output) / ops.where(near, 1, difference)
+    slope = ops.where(near, 0, slope)
     return ops.where(near, own, fixed + ops.stop_gradient(slope) * (x - steady))
+
+
+def _steep(
+    function: Function,
+    inputs: tuple[Tensor, ...],
+    baselines: tuple[Tensor, ...],
+    baseline_output: Tensor,
+) -> Tensor:
+    """`rescale`, where the own gradient may be infinite, as that of a root at 0."""
+    (x,) = inputs
+    return rescale(function, (_backend.override_gradient(x, _finite),), baselines, baseline_output)
+
+
+def _finite(upstream: Tensor) -> Tensor:
+    return ops.where(ops.isfinite(upstream), upstream, ops.zeros_like(upstream))
+
+
+def _power(
+    function: Function,
+    inputs: tuple[Tensor, ...],
+    baselines: tuple[Tensor, ...],
+    baseline_output: Tensor,
+) -> Tensor:
+    """`rescale` of the basis; where the exponent is a tensor, the mean of both orders."""
+    if len(inputs) == 1:
+        return _steep(function, inputs, baselines, baseline_output)
+    (a, b), (a0, b0) = inputs, baselines
+    a1, b1 = ops.stop_gradient(a), ops.stop_gradient(b)
+    parts: list[Any] = [
+        _steep(lambda x: function(x, b0), (a,), (a0,), baseline_output),
+        _steep(lambda x: function(x, b1), (a,), (a0,), function(a0, b1)),
+        _steep(lambda x: function(a0, x), (b,), (b0,), baseline_output),
+        _steep(lambda x: function(a1, x), (b,), (b0,), function(a1, b0)),
+    ]
+    return _valued(sum(part / 2 for part in parts), function(a, b))
 
 
 def _nearness(x: Tensor) -> float:
@@ -259,9 +297,11 @@ def _pooled(
 ) -> Tensor:
     (x,), (x0,) = inputs, baselines
     steady = ops.stop_gradient(x)
-    difference: Any = steady - x0
-    # Zero, with the gradient 1 / difference; what moved nowhere takes no part.
-    moved = (x - steady) / ops.where(difference == 0, 1, difference)
+    # What moved nowhere takes no part, such as infinite padding.
+    fixed = ops.logical_or(ops.equal(steady, x0), ops.logical_not(ops.isfinite(steady)))
+    difference: Any = ops.where(fixed, 1, steady - x0)
+    zero: Any = ops.where(fixed, 0, x) - ops.where(fixed, 0, steady)
+    moved = zero / difference  # of which the gradient is that of x, divided
     output, both = function(steady), ops.stop_gradient(x0)
     far: Any = further(output, baseline_output)
     there = (far - baseline_output) * (function(steady + moved) - output)
@@ -300,6 +340,8 @@ def _rectified(x: Any, x0: Any) -> Any:
 _RULES: dict[str, Rule] = {
     operations.RECTIFIER: rescale,
     **dict.fromkeys(operations.ACTIVATIONS, rescale),
+    **dict.fromkeys(("sqrt", "cbrt", "arcsin", "arccos", "arccosh"), _steep),
+    "power": _power,
     **dict.fromkeys(operations.PRODUCTS, halved),
     "divide": _divided,
     "max_pool": largest,

@@ -55,8 +55,9 @@ class DeepLIFT(AbstractDifferences):
     maxima and minima of two tensors; whatever is linear needs none. Layer normalisation,
     attention, recurrent layers and a softmax inside the model have none:
     `xai_core.propagation.register_rule` takes your own. Operations are seen where Keras
-    dispatches them, and in torch modules wherever they are; Python's ``a * b`` of two tensors
-    inside a Keras layer of one's own is not seen, of which the check of completeness tells.
+    dispatches them, and in torch modules where functions of torch are called; Python's ``a * b`` of
+    two tensors inside a Keras layer of one's own is not seen, of which the check of completeness
+    tells.
 
     Shrikumar, Greenside and Kundaje, 2017, "Learning Important Features Through Propagating
     Activation Differences", https://arxiv.org/abs/1704.02685. Rescale is the rule of its section

@@ -45,7 +45,7 @@ class AbstractDifferences(AbstractGradient):
 
     gap_advice: ClassVar[str] = (
         "The model computes by operations that were not seen, or in a float type that rounds as "
-        "much."
+        "much; a layer may also have a way around it."
     )
 
     @abc.abstractmethod
@@ -78,7 +78,9 @@ class AbstractDifferences(AbstractGradient):
         key = "operations", request.score.key(), shapes
         every = request.engine.remembered(key, lambda: _run_dry(request))
         for operation in every:
-            _replay.check(operation)
+            _replay.check_kept(operation)
+        if any(operation.name not in propagation.rules() for operation in every):
+            _check_rules(request)
         request.decided["operations"] = every
 
     def rows(self, *shapes: Sequence[int]) -> int:
@@ -112,7 +114,8 @@ class AbstractDifferences(AbstractGradient):
             _mean_step, total, rows=0, count=self._count(), **self.reduction(group.request, reduced)
         )
         if self.check_completeness:
-            check_complete(group.request.model, *map(group.on_host, (scores, base, gap, size)))
+            ends = map(group.on_host, (scores, base, gap, size))
+            check_complete(group.request.model, *ends, inside=site is not None)
         facts = {"completeness_gap": gap, "base_values": base}
         maps = Maps(values, scores, targets, facts, rows=rows)
         return maps if site is None else site.told(maps)
@@ -130,6 +133,20 @@ def _run_dry(request: Request) -> list[Seen]:
     targets = tuple(leaf[:1] for leaf in request.targets)
     request.engine.dry_run(run, *group.inputs(), tuple(map(group.to_device, targets)))
     return seen
+
+
+def _check_rules(request: Request) -> None:
+    """Raise if an operation without a rule depends on the inputs, before the first batch."""
+    group = Group(request, slice(0, 1), 1)
+
+    def run(floats: Any, integers: Any, targets: Any) -> Any:
+        others = tuple(x + ops.zeros_like(x) for x in floats)
+        given = [lambda x=x: request.score(x, integers, targets)[0] for x in (floats, others)]
+        _replay.check_rules(request.model, *given)
+        return given[0]()
+
+    targets = tuple(leaf[:1] for leaf in request.targets)
+    request.engine.dry_run(run, *group.inputs(), tuple(map(group.to_device, targets)))
 
 
 def _difference_step(
@@ -194,21 +211,27 @@ def _mean_step(score: Any, total: Any, *, count: int, reducer: Any, axes: Any, d
     return reduce_targets(maps, reducer, axes, drops), scores, base, gap, size
 
 
-def check_complete(model: Any, scores: Any, base: Any, gap: Any, size: Any) -> None:
+def check_complete(
+    model: Any, scores: Any, base: Any, gap: Any, size: Any, inside: bool = False
+) -> None:
     """Raise if attributions miss the difference of the scores by more than rounding.
 
-    ``size`` is the sum of the absolute attributions.
+    ``size`` is the sum of the absolute attributions; ``inside`` tells of those at a layer.
     """
     difference, largest = np.abs(scores - base), np.maximum(np.abs(scores), np.abs(base))
     epsilon = _arrays.epsilon(model.precision)
     limit = INCOMPLETE * np.maximum(difference, NEGLIGIBLE * largest)
-    wide = np.abs(gap) > np.maximum(limit, ROUNDED * epsilon * np.maximum(largest, size))
+    complete = np.abs(gap) <= np.maximum(limit, ROUNDED * epsilon * np.maximum(largest, size))
+    # What is no number is no rounding; scores that are none are told elsewhere.
+    wide = ~complete & np.isfinite(scores) & np.isfinite(base)
     if wide.any():
         row, target = np.argwhere(wide)[0]
+        around = "name a `layer` that nothing goes around, " if inside else ""
         raise ValueError(
-            "`model` must run only operations that are seen, for attributions to be complete. "
+            "`model` must run only operations that are seen"
+            f"{', all behind the layer' if inside else ''}, for attributions to be complete. "
             f"Received: a gap of {gap[row, target]:.2g} at f(x) - f(baseline) = "
             f"{(scores - base)[row, target]:.2g}, and others in {int(wide.any(axis=1).sum())} of "
-            f"{len(gap)} samples. Look for {model.unseen}, or pass check_completeness=False to "
-            "look at the maps all the same."
+            f"{len(gap)} samples. Look for {model.unseen}, {around}or pass "
+            "check_completeness=False to look at the maps all the same."
         )

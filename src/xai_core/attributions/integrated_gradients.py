@@ -84,7 +84,7 @@ class IntegratedGradients(AbstractGradient):
     rule: str = "gauss_legendre"
     baseline: Any = 0.0
 
-    gap_advice: ClassVar[str] = "Increase `steps`."
+    gap_advice: ClassVar[str] = "Increase `steps`; a layer may also have a way around it."
     source: ClassVar[str] = (
         "Sundararajan et al., 2017, Axiomatic Attribution for Deep Networks, "
         "https://arxiv.org/abs/1703.01365"

@@ -137,7 +137,7 @@ def _run_dry(request: Request) -> Seen:
     watched = (
         operations.ACTIVATIONS
         | operations.PAIRS
-        | {"softmax", "recurrent", "glu", "dot_product_attention"}
+        | {"softmax", "recurrent", "glu", "dot_product_attention", "where"}
     )
     others = dict.fromkeys(name for name in hidden if name in watched)
     return Seen(names.count(operations.RECTIFIER), tuple(others), tuple(dict.fromkeys(unseen)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import numbers
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from xai_core.typing import Tensor
 from xai_core.wrappers import jax_operations
 from xai_core.wrappers.function import AbstractFunction
 from xai_core.wrappers.identity import Fingerprint, Same
+from xai_core.wrappers.jax_operations import is_value
 
 _LIVE: ContextVar[tuple[Any, Any]] = ContextVar("params", default=(None, None))
 _HANDLER: ContextVar[tuple[Any, Any]] = ContextVar("handler", default=(None, None))
@@ -107,14 +107,14 @@ class JaxFunction(AbstractFunction):
 
     def state(self) -> list[Tensor]:
         """The leaves of the parameters that are arrays or numbers."""
-        return [leaf for leaf in jax.tree.leaves(self.params) if _is_value(leaf)]
+        return [leaf for leaf in jax.tree.leaves(self.params) if is_value(leaf)]
 
     @contextlib.contextmanager
     def with_state(self, state: list[Tensor]) -> Iterator[None]:
         """Compute with these values of the parameters."""
         leaves, tree = jax.tree.flatten(self.params)
         values = iter(state)
-        merged = [next(values) if state and _is_value(leaf) else leaf for leaf in leaves]
+        merged = [next(values) if state and is_value(leaf) else leaf for leaf in leaves]
         token = _LIVE.set((self.params, jax.tree.unflatten(tree, merged)))
         try:
             yield
@@ -128,20 +128,13 @@ class JaxFunction(AbstractFunction):
     def key(self) -> tuple[Any, ...]:
         """The structure and shapes of the parameters, and their leaves that are no values."""
         leaves, tree = jax.tree.flatten(self.params)
-        known = tuple(_shape(leaf) if _is_value(leaf) else Same(leaf) for leaf in leaves)
+        known = tuple(_shape(leaf) if is_value(leaf) else Same(leaf) for leaf in leaves)
         return (*super().key(), tree, known)
 
     @property
     def arguments(self) -> str:
         """What the function is called with."""
         return super().arguments if self.params is None else "`inputs` and `params`"
-
-
-def _is_value(leaf: Any) -> bool:
-    """Whether this may be an argument of a compiled step; types have a dtype, too."""
-    if isinstance(leaf, numbers.Number):
-        return not isinstance(leaf, bool)
-    return hasattr(leaf, "dtype") and not isinstance(leaf, type)
 
 
 def _shape(leaf: Any) -> tuple[tuple[int, ...], str]:

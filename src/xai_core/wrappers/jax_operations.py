@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,20 +35,47 @@ _PRIMITIVES = {
     **{name: name for name in ("tanh", "erf", "exp", "exp2", "expm1", "log", "log1p")},
     **{name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "cbrt")},
     **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "abs": "absolute",
+    "sign": "sign",
 }
 """Operations that are activations where no function with a name holds them.
 
 Without roots and powers, of which normalisations are made.
 """
+_CHOICES = ("where", "_where")
 _NUMBERS = (float, np.floating, np.ndarray)
 _OWN = str(Path(jax.__file__).parent)
 
 
 def handled(handler: Handler, function: Callable[..., Any], *arguments: Any) -> Any:
     """``function(*arguments)``, whose activations give what ``handler`` makes of them."""
-    closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    found = _run(handler, closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
-    return jax.tree.unflatten(jax.tree.structure(shape), found)
+    given, outside = jax.tree.flatten(arguments)
+    kept: list[Any] = []
+    structure: Any = None
+
+    def traced(values: list[Any]) -> list[Any]:
+        nonlocal structure
+        outputs = function(*jax.tree.unflatten(outside, _merged(given, values)))
+        kept[:], structure = jax.tree.flatten(outputs)
+        return [leaf for leaf in kept if is_value(leaf)]
+
+    values = [leaf for leaf in given if is_value(leaf)]
+    closed = jax.make_jaxpr(traced)(values)
+    found = _run(handler, closed.jaxpr, closed.consts, values)
+    return jax.tree.unflatten(structure, _merged(kept, found))
+
+
+def is_value(leaf: Any) -> bool:
+    """Whether this may be an argument of a compiled step; types have a dtype, too."""
+    if isinstance(leaf, numbers.Number):
+        return not isinstance(leaf, bool)
+    return hasattr(leaf, "dtype") and not isinstance(leaf, type)
+
+
+def _merged(leaves: list[Any], values: list[Any]) -> list[Any]:
+    """The leaves, with other values in the place of those that are some."""
+    left = iter(values)
+    return [next(left) if is_value(leaf) else leaf for leaf in leaves]
 
 
 def _run(handler: Handler, jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any]) -> Any:
@@ -61,7 +89,8 @@ def _run(handler: Handler, jaxpr: Any, consts: Sequence[Any], arguments: Sequenc
         given = [read(variable) for variable in equation.invars]
         bound = functools.partial(_bound, jaxpr, equation)
         softens = equation.primitive.name == "exp" and _is_of_softmax(jaxpr, equation)
-        results = bound(given) if softens else _result(handler, equation, given, bound)
+        name = "where" if _is_choice(jaxpr, equation) else None
+        results = bound(given) if softens else _result(handler, equation, given, bound, name)
         values.update(zip(equation.outvars, results, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
@@ -76,18 +105,35 @@ def _is_of_softmax(jaxpr: Any, equation: Any) -> bool:
     return "stop_gradient" in names
 
 
+def _is_choice(jaxpr: Any, equation: Any) -> bool:
+    """Whether this is ``where`` by the size of float arrays, such as a rectifier written out."""
+    if equation.primitive.name != "select_n" and equation.params.get("name") not in _CHOICES:
+        return False
+    asked = equation.invars[0]
+    made = {variable: one for one in jaxpr.eqns for variable in one.outvars}
+    source = None if _is_literal(asked) else made.get(asked)
+    if source is None or source.primitive.name not in ("gt", "ge", "lt", "le"):
+        return False
+    compared = [one.aval for one in source.invars]
+    return any(one.shape and jnp.issubdtype(one.dtype, jnp.floating) for one in compared)
+
+
 def _is_literal(variable: Any) -> bool:
     return isinstance(variable, core.Literal)
 
 
 def _result(
-    handler: Handler, equation: Any, given: list[Any], bound: Callable[[list[Any]], list[Any]]
+    handler: Handler,
+    equation: Any,
+    given: list[Any],
+    bound: Callable[[list[Any]], list[Any]],
+    name: str | None,
 ) -> list[Any]:
     if equation.primitive.name == "convert_element_type" and _is_known(given[0]):
         # A zero that somebody closed over stays one, whatever is compiled around it.
         with jax.ensure_compile_time_eval():
             return bound(given)
-    name = _name(equation, given)
+    name = name or _name(equation, given)
     if name is not None:
         places = [k for k, value in enumerate(given) if np.ndim(value)]
 
@@ -164,7 +210,9 @@ def _shows(equation: Any, given: list[Any]) -> bool:
         for one in inner.eqns:
             like = [_like(variable, known) for variable in one.invars]
             name = _name(one, like)
-            if name == RECTIFIER or (every and name) or _shows(one, like):
+            if name == RECTIFIER or (every and (name or _is_choice(inner, one))):
+                return True
+            if _shows(one, like):
                 return True
     return False
 

@@ -34,6 +34,9 @@ _SKIPPED = (
     keras.layers.Permute,
     keras.layers.RepeatVector,
 )
+_HOMES = ("tensorflow", "jax", "torch", "flax", "equinox")
+_HOLDERS = ("TorchModuleWrapper", "JaxLayer", "FlaxLayer", "NNXLayer", "TFSMLayer")
+"""Layers of Keras that hold a model of a framework."""
 _SKIPPED_HOMES = ("keras.src.layers.pooling", "keras.src.layers.reshaping.zero_padding")
 _SKIPPED_OPERATIONS = frozenset(
     (
@@ -207,6 +210,11 @@ class KerasModel(AbstractModel):
         ):
             yield
 
+    def unseen_parts(self) -> list[str]:
+        """Layers whose activation is a framework's own, or that hold a model of one."""
+        every = layers.places(self.source)
+        return [f"{one.path} ({told})" for one in every if (told := _framework_in(one.layer))]
+
     def ends_quantized(self) -> bool:
         """Whether the last layer with weights computes in integers."""
         weighted = [p.layer for p in layers.places(self.source) if getattr(p.layer, "weights", ())]
@@ -264,6 +272,15 @@ class KerasModel(AbstractModel):
         return [
             not keras.backend.is_float_dtype(spec.dtype) for spec in keras.tree.flatten(declared)
         ]
+
+
+def _framework_in(layer: Any) -> str:
+    """What a layer runs past the operations of Keras, empty where nothing is known."""
+    if type(layer).__name__ in _HOLDERS:
+        return type(layer).__name__
+    activation = getattr(layer, "activation", None)
+    home = str(getattr(activation, "__module__", "")).partition(".")[0]
+    return getattr(activation, "__name__", type(activation).__name__) if home in _HOMES else ""
 
 
 def _owns_weights(layer: Any) -> bool:

@@ -55,8 +55,8 @@ class TorchWrapper(AbstractTorchWrapper):
     shows_activations: ClassVar[bool] = True
     shows_products: ClassVar[bool] = True
     unseen: ClassVar[str] = (
-        "scripted or compiled submodules, functions with a gradient of their own, or operations "
-        "that are no functions of torch"
+        "scripted or compiled submodules, functions with a gradient of their own, functions for "
+        "which there is no rule, such as torch.where, or operations that are no functions of torch"
     )
 
     def call(self, inputs: Any) -> Any:

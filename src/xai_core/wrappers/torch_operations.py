@@ -33,7 +33,6 @@ _NAMES = {
     **dict.fromkeys(("__truediv__", "__div__", "__itruediv__", "__idiv__"), "divide"),
     **dict.fromkeys(("__rtruediv__", "__rdiv__"), "reciprocal"),
     **dict.fromkeys(("pow", "__pow__", "__rpow__", "__ipow__"), "power"),
-    "mish": "mish",
     "acos": "arccos",
     "asin": "arcsin",
     "atan": "arctan",
@@ -59,7 +58,10 @@ _NAMES = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent"),
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "recurrent"),
     **dict.fromkeys((f"max_pool{k}d" for k in (1, 2, 3)), "max_pool"),
+    **dict.fromkeys((f"max_pool{k}d_with_indices" for k in (1, 2, 3)), "max_pool"),
     **dict.fromkeys((f"adaptive_max_pool{k}d" for k in (1, 2, 3)), "adaptive_max_pool"),
+    **{f"adaptive_max_pool{k}d_with_indices": "adaptive_max_pool" for k in (1, 2, 3)},
+    "bilinear": "multiply",
     "topk": "top_k",
     "var_mean": "var",
     "std_mean": "std",
@@ -68,12 +70,23 @@ _NAMES = {
     "linalg_norm": "norm",
     "linalg_vector_norm": "norm",
     "softmin": "softmax",
-    "cumprod": "cumprod",
     "special_expit": "sigmoid",
 }
-_FIRST_OF_SEVERAL = frozenset(("topk", "var_mean", "std_mean"))
+_ALONG = ("max", "min", "median")
+"""Functions that give several tensors along an axis, and one without."""
+_FIRST_OF_SEVERAL = frozenset(
+    (
+        *("topk", "sort", "var_mean", "std_mean", "multi_head_attention_forward"),
+        *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell"),
+        *(f"{kind}max_pool{k}d_with_indices" for kind in ("", "adaptive_") for k in (1, 2, 3)),
+    )
+)
 """Functions that also give what is no part of the operation."""
-_FUSED: dict[str, Callable[..., Any]] = {"addcmul": torch.mul, "addcdiv": torch.div}
+_FUSED: dict[str, Callable[..., Any]] = {
+    "addcmul": torch.mul,
+    "addcdiv": torch.div,
+    "baddbmm": torch.bmm,
+}
 """Functions that add the result of another to their first operand."""
 _KNOWN = (
     operations.ACTIVATIONS
@@ -101,14 +114,15 @@ class _Mode(TorchFunctionMode):
         """Hand the operation to the handler; what either computes with comes here no more."""
         del types
         kwargs = dict(kwargs or {})
-        spoken = getattr(func, "__name__", "")
-        spoken = spoken.removesuffix(".default")  # operators of torch.ops
+        spoken = getattr(func, "__name__", "").partition(".")[0]  # operators of torch.ops
         name = _named(spoken)
         ours = threading.get_ident() == self._owner
         if ours and spoken in _FUSED and len(args) == 3:
             added = self.__torch_function__(_FUSED[spoken], (), args[1:])
-            return torch.add(args[0], added, alpha=kwargs.get("value", 1))
-        if name is None or not ours:
+            first = args[0] * kwargs["beta"] if "beta" in kwargs else args[0]
+            return torch.add(first, added, alpha=kwargs.get("value", kwargs.get("alpha", 1)))
+        fixed = spoken == "instance_norm" and kwargs.get("use_input_stats") is False
+        if name is None or not ours or fixed:
             return func(*args, **kwargs)
         if not args and "input" in kwargs:
             args = (kwargs.pop("input"),)
@@ -118,8 +132,11 @@ class _Mode(TorchFunctionMode):
             # The result is written into the operand, which the operation may have kept.
             args = (given.clone(), *args[1:])
             func = _on_a_copy(func) if _is_in_place(spoken) else func
-        name, function, args, kwargs = _plain(name, func, args, kwargs)
-        along = spoken in ("max", "min") and name == spoken and len(args) + len(kwargs) > 1
+        name, function, args, kwargs = _plain(name, spoken, func, args, kwargs)
+        if operations.is_between_tensors(name, args):
+            result = operations.clipped(self._handler, self._path(), *args)
+            return given.copy_(result) if in_place else result
+        along = spoken in _ALONG and name == spoken and len(args) + len(kwargs) > 1
         if along or spoken in _FIRST_OF_SEVERAL:
             return self._first(name, function, args, kwargs)
         operation = operations.of_call(name, self._path(), function, args, kwargs)
@@ -160,12 +177,12 @@ def _on_a_copy(func: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _plain(name: str, func: Any, args: Any, kwargs: Any) -> tuple[str, Any, Any, Any]:
+def _plain(name: str, spoken: str, func: Any, args: Any, kwargs: Any) -> tuple[str, Any, Any, Any]:
     """Name, function and arguments of a call with bounds by position and tensors in and out."""
     if name in operations.PRODUCTS:
         keyed = [kwargs.pop(key) for key in ("other", "mat2") if key in kwargs]
         return name, func, (*args, *keyed), kwargs
-    if func.__name__.rstrip("_") in ("clamp", "clip"):
+    if spoken.rstrip("_") in ("clamp", "clip"):
         bounds = [*args[1:], *[None] * (3 - len(args))]
         bounds = [kwargs.get(key, own) for key, own in zip(("min", "max"), bounds, strict=True)]
         return name, torch.clamp, (args[0], *bounds), {}
