@@ -9,6 +9,7 @@ from bad_rows import Row, check
 from tiny_models import KINDS
 from xai_core import propagation
 from xai_core.attributions import (
+    FEM,
     Conductance,
     DeconvNet,
     DeepLIFT,
@@ -23,8 +24,10 @@ from xai_core.attributions import (
 
 X = KINDS["table"].inputs(3)
 IMAGES = KINDS["image"].inputs(3)
+SERIES = KINDS["series"].inputs(3)
 ROWS = KINDS["table"].inputs(2, seed=9)
 METHODS = (Saliency, GradientInput, IntegratedGradients, DeepLIFT)
+"""Of which each kind of field is tried; DeepSHAP shares that of DeepLIFT."""
 
 
 def table(method, **fields):
@@ -37,6 +40,10 @@ def image(method, **fields):
 
 def rectified(method, **fields):
     return method(tiny_models.model("image", "GuidedBackprop", True), **fields)
+
+
+def rectified_series(method, **fields):
+    return method(tiny_models.network("series", trunk="relu"), **fields)(SERIES, 0)
 
 
 def flow(**fields):
@@ -94,6 +101,48 @@ OF_LAYERS = [
             lambda m=method: image(m, layer="logits", reducer="mean")(IMAGES),
             ValueError,
             ("`reducer`", "'logits'", "mean"),
+        ),
+    )
+]
+OF_RECTIFIED = [
+    row
+    for method in (GuidedBackprop, DeconvNet, GuidedGradCAM)
+    for row in (
+        Row(
+            f"{method.__name__}: unknown reducer",
+            lambda m=method: rectified(m, reducer="median"),
+            ValueError,
+            ("`reducer`", "median", "abs_max"),
+        ),
+        Row(
+            f"{method.__name__}: reducer of a series",
+            lambda m=method: rectified_series(m, reducer="max"),
+            ValueError,
+            ("`reducer`", "series", "max"),
+        ),
+        Row(
+            f"{method.__name__}: unknown layer",
+            lambda m=method: rectified(m, layer="conv_2"),
+            ValueError,
+            ("`layer`", "'conv_2'", "conv2"),
+        ),
+        Row(
+            f"{method.__name__}: fractional call",
+            lambda m=method: rectified(m, layer="conv2", call=0.5),
+            TypeError,
+            ("`call`", "0.5"),
+        ),
+        Row(
+            f"{method.__name__}: call out of range",
+            lambda m=method: rectified(m, layer="conv2", call=2)(IMAGES, 0),
+            ValueError,
+            ("`call`", "conv2", "2"),
+        ),
+        Row(
+            f"{method.__name__}: no rectifier",
+            lambda m=method: image(m)(IMAGES, 0),
+            ValueError,
+            ("`model`", "rectifier", "tanh"),
         ),
     )
 ]
@@ -193,23 +242,23 @@ OTHERS = [
         TypeError,
         ("`seed`", "none"),
     ),
+    *OF_RECTIFIED,
     *(
         Row(
             f"{method.__name__}: unknown reducer",
-            lambda m=method: rectified(m, reducer="median"),
+            lambda m=method, f=fields: image(m, reducer="median", **f),
             ValueError,
             ("`reducer`", "median", "abs_max"),
         )
-        for method in (GuidedBackprop, DeconvNet, GuidedGradCAM)
+        for method, fields in ((DeepLIFT, {}), (DeepSHAP, {"background": IMAGES}))
     ),
     *(
-        Row(
-            f"{method.__name__}: no rectifier",
-            lambda m=method: image(m)(IMAGES, 0),
-            ValueError,
-            ("`model`", "rectifier", "tanh"),
+        Row(f"FEM: kappa {value!r}", lambda v=value: image(FEM, kappa=v), error, ("`kappa`", told))
+        for value, error, told in (
+            ("a", TypeError, "'a'"),
+            (float("nan"), ValueError, "nan"),
+            (-1.0, ValueError, "-1"),
         )
-        for method in (GuidedBackprop, DeconvNet, GuidedGradCAM)
     ),
     Row(
         "no such layer of Grad-CAM",

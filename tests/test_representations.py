@@ -14,7 +14,20 @@ import xai_core as xai
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 from xai_core import operators
-from xai_core.attributions import GradCAM, GradientInput, Occlusion, Saliency, SmoothGrad
+from xai_core.attributions import (
+    Conductance,
+    DeconvNet,
+    DeepLIFT,
+    DeepSHAP,
+    ExpectedGradients,
+    GradCAM,
+    GradientInput,
+    GuidedBackprop,
+    IntegratedGradients,
+    Occlusion,
+    Saliency,
+    SmoothGrad,
+)
 from xai_core.metrics import Deletion
 from xai_core.operators import neuron
 
@@ -106,6 +119,32 @@ def test_neuron_is_explained_as_the_output_of_a_submodel():
         assert_same(found.values, expected.values)
     found = GradCAM(model, operator=neuron("conv2", 4), layer="conv1")(IMAGES)
     expected = GradCAM(submodel, operator="regression", layer="conv1")(IMAGES, 4)
+    assert_same(found.values, expected.values)
+
+
+OF_TABLES = {
+    GuidedBackprop: {},
+    DeconvNet: {},
+    IntegratedGradients: {"steps": 5},
+    ExpectedGradients: {"background": X[:3], "n_samples": 4},
+    DeepLIFT: {},
+    DeepSHAP: {"background": X[:3]},
+    Conductance: {"layer": "first", "steps": 5},
+}
+
+
+@pytest.mark.filterwarnings("ignore::xai_core.ExplanationWarning")
+@pytest.mark.parametrize("method", OF_TABLES, ids=lambda method: method.__name__)
+def test_gradient_methods_explain_a_neuron_as_the_output_of_a_submodel(method):
+    inside = keras.Input((4,))
+    first = keras.layers.Dense(6, activation="relu", name="first")(inside)
+    hidden = keras.layers.Dense(5, activation="relu", name="hidden")(first)
+    model = keras.Model(inside, keras.layers.Dense(3, activation="tanh")(hidden))
+    tiny_models.randomize(model)
+    fields = OF_TABLES[method]
+    expected = method(keras.Model(inside, hidden), operator="regression", **fields)(X, 2)
+    found = method(model, operator=neuron("hidden", 2), **fields)(X)
+    assert np.abs(found.values).max() > 0
     assert_same(found.values, expected.values)
 
 

@@ -45,7 +45,8 @@ class Neuron:
             own = getattr(layer, "name", None) or getattr(layer, "__qualname__", None)
             return str(own or type(layer).__name__)
 
-        return f"neuron({named(self.layer)}, {self.index})"
+        call = "" if self.call is None else f", call={self.call}"
+        return f"neuron({named(self.layer)}, {self.index}{call})"
 
     def _place(self, model: Any, shape: tuple[int, ...]) -> tuple[int | None, ...]:
         """The index along each axis but the first, None where activations are averaged."""

@@ -12,8 +12,8 @@ import tiny_models
 from cams import METHODS, SMALLER
 from oracles import assert_same
 from tiny_models import BACKEND
-from xai_core import ExplanationWarning, attributions, clear_cache
-from xai_core.attributions import AblationCAM, EigenCAM, GradCAM
+from xai_core import ExplanationWarning, attributions, clear_cache, wrap
+from xai_core.attributions import AblationCAM, EigenCAM, GradCAM, cam_layers
 from xai_core.attributions.cam_layers import PROBED
 
 POSITIVE = abs(np.random.default_rng(0).normal(size=(1, 6, 6, 1))).astype("float32") + 0.1
@@ -54,11 +54,12 @@ def test_neighbours_and_order_change_no_map(name):
 
 
 def test_that_no_row_has_a_gradient_there_is_told():
-    with pytest.warns(ExplanationWarning, match="all 1 samples has no gradient at 'b'") as caught:
+    with pytest.warns(ExplanationWarning, match="1 of 1 samples has no gradient at 'b'") as caught:
         explanation = GradCAM(shared())(ROWS[:1], 0)
     assert len(caught) == 1
     assert not explanation.values.any()
-    both = GradCAM(shared())(ROWS, 0).values
+    with pytest.warns(ExplanationWarning, match="1 of 2 samples has no gradient at 'b'"):
+        both = GradCAM(shared())(ROWS, 0).values
     assert not both[0].any()
     assert both[1].any()
 
@@ -81,7 +82,7 @@ def steps(monkeypatch):
 @pytest.mark.parametrize("cls", [GradCAM, EigenCAM])
 def test_rows_are_probed_once_for_each_target(cls, monkeypatch):
     model, seen = dead(), steps(monkeypatch)
-    for target, count in ((0, 1), (0, 1), ([1, 0], 1), (1, 2), (None, 3), (None, 3)):
+    for target, count in ((0, 1), (0, 1), ([1, 0], 2), (1, 2), (None, 3), (None, 3)):
         cls(model)(np.concatenate([POSITIVE, POSITIVE]), target)
         probes = [rows for name, rows in seen if name == "_slope_step"]
         assert len(probes) == count
@@ -118,10 +119,59 @@ def test_layer_that_no_target_depends_on_is_passed_over():
     x = np.concatenate([POSITIVE, -POSITIVE])
     for cls in (GradCAM, AblationCAM):
         clear_cache()
-        layers_taken = [cls(model)(x, targets).layer for targets in (0, 1, [0, 1], [1, 0])]
-        assert layers_taken[:2] == ["one", "two"]
-        # Any of the targets counts, so their order does not.
-        assert layers_taken[2] == layers_taken[3]
+        assert [cls(model)(x, target).layer for target in (0, 1)] == ["one", "two"]
+        # Neither is of both, so the last that is of any is taken.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExplanationWarning)
+            taken = [cls(model)(x, every).layer for every in ([0, 1], [1, 0])]
+        assert taken[0] == taken[1]
+    with pytest.warns(ExplanationWarning, match="1 of 2 samples has no gradient at"):
+        GradCAM(model)(x, [0, 1])
+
+
+def test_layer_that_all_targets_depend_on_goes_before_a_later_one():
+    inside = keras.Input((6, 6, 1))
+    both, own = (layers.Conv2D(2, 3, name=name) for name in ("both", "own"))
+    pool, maps = layers.GlobalAveragePooling2D(), both(inside)
+    columns = [layers.Dense(1)(pool(maps)), layers.Dense(1)(pool(own(maps)))]
+    model = keras.Model(inside, layers.Concatenate()(columns))
+    assert GradCAM(model)(POSITIVE, 1).layer == "own"
+    for targets in ([0, 1], [1, 0]):
+        assert GradCAM(model)(np.concatenate([POSITIVE, POSITIVE]), targets).layer == "both"
+
+
+def decoded(count):
+    """A class of what an encoder gives, and a decoder behind it that no score depends on."""
+    inside = keras.Input((6, 6, 1))
+    maps = layers.Conv2D(2, 3, name="encoder")(inside)
+    head, rest = layers.Dense(2)(layers.GlobalAveragePooling2D()(maps)), maps
+    for k in range(count):
+        rest = layers.Conv2D(2, 1, name=f"decoder{k}")(rest)
+    model = keras.Model(inside, [head, rest])
+    tiny_models.randomize(model)
+    return wrap(model, select=0)
+
+
+@pytest.mark.parametrize("cls", [GradCAM, EigenCAM])
+def test_long_way_behind_the_layer_that_the_score_depends_on(cls):
+    assert cls(decoded(12))(POSITIVE, 0).layer == "encoder"
+
+
+@pytest.mark.parametrize("cls", [GradCAM, EigenCAM, AblationCAM])
+def test_layer_without_any_gradient_is_doubted(cls, monkeypatch):
+    monkeypatch.setattr(cam_layers, "TRIED", 2)
+    with pytest.warns(ExplanationWarning, match="none of the last 2 layers") as caught:
+        assert cls(decoded(3))(POSITIVE, 0).layer == "decoder2"
+    assert len(caught) == 1
+
+
+def test_inside_of_attention_is_no_image():
+    inside = keras.Input((6, 6, 1))
+    maps = layers.Conv2D(4, 3, name="conv")(inside)
+    tokens = layers.Reshape((16, 4))(maps)
+    mixed = layers.MultiHeadAttention(2, 3, name="heads")(tokens, tokens)
+    model = keras.Model(inside, layers.Dense(2)(layers.GlobalAveragePooling1D()(mixed)))
+    assert GradCAM(model)(POSITIVE, 0).layer == "conv"
 
 
 # --- parts of a torch module that run without gradients -----------------------------------------

@@ -1,7 +1,9 @@
 """What all class activation maps share: several layers, wrong ones, and what is refused."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import cams
 import oracles
@@ -83,15 +85,35 @@ def test_layers_in_every_form():
         assert_same(found.values, expected)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_inputs_in_a_dict_and_beside_integers(name):
+    image, word = keras.Input((7, 10, 2), name="image"), keras.Input((1,), dtype="int32")
+    maps = layers.Conv2D(4, 3, name="maps")(image)
+    pooled = layers.GlobalAveragePooling2D()(maps)
+    embedded = layers.Flatten()(layers.Embedding(3, 4)(word))
+    out = layers.Dense(3)
+    named = keras.Model({"image": image}, out(pooled))
+    beside = keras.Model([image, word], out(layers.Add()([pooled, embedded])))
+    tiny_models.randomize(beside)
+    tokens = np.array([[0], [1], [2], [1], [0]], "int32")
+    for model, x in ((named, {"image": IMAGES}), (beside, [IMAGES, tokens])):
+        for layer in ("maps", None):
+            cls, fields = getattr(attributions, name), SMALLER.get(name, {})
+            found = cls(model, layer=layer, **fields)(x, TARGETS)
+            found = found["image"] if isinstance(found, dict) else found
+            assert found.values.shape == (5, 7, 10, 1)
+            assert found.rows[0] == (5 if name in ("ScoreCAM", "AblationCAM") else 1)
+
+
 @pytest.mark.parametrize("name", ["series", "volume", "torch_image"])
 def test_other_ranks_and_modules(name):
     if name not in KINDS:
         pytest.skip("of native torch modules")
     kind = KINDS[name]
-    layers = ["act1", "act2"] if kind.native else ["conv1", "conv2"]
+    every = ["act1", "act2"] if kind.native else ["conv1", "conv2"]
     model, x = tiny_models.model(name, "LayerCAM"), kind.inputs()
-    found = LayerCAM(model, layer=layers)(x, TARGETS).values
-    singles = [LayerCAM(model, layer=one)(x, TARGETS).values for one in layers]
+    found = LayerCAM(model, layer=every)(x, TARGETS).values
+    singles = [LayerCAM(model, layer=one)(x, TARGETS).values for one in every]
     largest = [one.reshape(5, -1).max(1).reshape(5, *[1] * (one.ndim - 1)) for one in singles]
     mean = np.mean([one / top for one, top in zip(singles, largest, strict=True)], axis=0)
     assert_same(found, mean)

@@ -14,12 +14,12 @@ from cases import TARGETS
 from oracles import assert_same
 from tiny_models import BACKEND, KINDS
 from xai_core.attributions import FullGrad, GradCAM
+from xai_core.operators import neuron
 
 IMAGES = KINDS["image"].inputs()
-SMOOTH = [kind for kind in SPATIAL if not kind.native]
 
 
-@pytest.mark.parametrize("kind", SMOOTH, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", SPATIAL, ids=lambda kind: kind.name)
 def test_equals_the_oracle(kind):
     explanation = FullGrad(tiny_models.model(kind.name, "FullGrad"))(kind.inputs(), TARGETS)
     expected = cam_oracles.full_grad(kind.twin, oracles.inputs(kind.twin), TARGETS)
@@ -79,6 +79,23 @@ def test_nested_model_is_the_flat_one():
     flat = tiny_models.model("image", "FullGrad")
     nested = FullGrad(tiny_models.nested_image("trunk"))(IMAGES, TARGETS)
     assert_same(nested.values, FullGrad(flat)(IMAGES, TARGETS).values)
+
+
+def test_neuron_is_the_output_of_a_submodel():
+    model = rectified()
+    inner = keras.ops.mean(model.get_layer("side").output, axis=(1, 2))
+    expected = FullGrad(keras.Model(model.inputs, inner), operator="regression")(X, 2)
+    found = FullGrad(model, operator=neuron("side", 2))(X)
+    assert_same(found.values, expected.values)
+    np.testing.assert_allclose(found.completeness_gap, 0, atol=1e-5)
+
+
+def test_recurrent_cell_is_told():
+    inside = keras.Input((9, 3))
+    made = keras.Model(inside, layers.Dense(2)(layers.LSTM(4)(layers.Conv1D(3, 3)(inside))))
+    tiny_models.randomize(made)
+    with pytest.raises(ValueError, match="cells of recurrent layers"):
+        FullGrad(made)(oracles.inputs("series"), 0)
 
 
 def test_several_targets_at_once():

@@ -193,6 +193,7 @@ def test_automatic_layer_depends_on_the_score_and_not_on_earlier_calls(order):
         assert explanation.values.any()
 
 
+@pytest.mark.filterwarnings("ignore::xai_core.ExplanationWarning")
 def test_automatic_layer_does_not_depend_on_the_batch_size():
     x, targets = KINDS["image"].inputs(), np.array([0, 1, 0, 1, 1])
     whole = GradCAM(two_branches(), signed=True)(x, targets)

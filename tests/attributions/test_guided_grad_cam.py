@@ -9,7 +9,7 @@ import oracles
 import tiny_models
 from cases import TARGETS
 from oracles import assert_same
-from tiny_models import KINDS
+from tiny_models import BACKEND, KINDS
 from xai_core.attributions import GradCAM, GuidedBackprop, GuidedGradCAM
 
 X = oracles.inputs("image")
@@ -35,6 +35,75 @@ def test_is_the_product_of_both(model, layer):
     assert explanation.layer == cam.layer
     reduced = GuidedGradCAM(model, layer=layer)(X, TARGETS).values
     assert_same(reduced, cam.values * np.abs(guided).mean(-1, keepdims=True))
+
+
+def by_hand(x, kernels, targets):
+    """Channels last: a convolution of size 1, ReLU, the mean of all places and a linear head."""
+    into, head = (one.astype(float) for one in kernels)
+    space = tuple(range(1, x.ndim - 1))
+    places = np.prod(x.shape[1:-1])
+    before = x.astype(float) @ into
+    maps = np.maximum(before, 0)
+    slope = head.T[targets].reshape(len(x), *[1] * len(space), -1) / places
+    cam = np.maximum((slope * maps).sum(-1, keepdims=True), 0)
+    passed = np.where((before > 0) & (slope > 0), slope, 0) @ into.T
+    return cam * passed
+
+
+def small_net(shape, kernels):
+    inside = keras.Input(shape)
+    rank = len(shape) - 1
+    conv = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[rank - 1](4, 1, use_bias=False)
+    pool = (
+        layers.GlobalAveragePooling1D,
+        layers.GlobalAveragePooling2D,
+        layers.GlobalAveragePooling3D,
+    )[rank - 1]
+    maps = layers.ReLU(name="maps")(conv(inside))
+    dense = layers.Dense(3, use_bias=False)
+    made = keras.Model(inside, dense(pool()(maps)))
+    conv.set_weights([kernels[0].reshape([1] * rank + [*kernels[0].shape])])
+    dense.set_weights([kernels[1]])
+    return made
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("shape", [(9, 2), (5, 6, 2), (3, 4, 2, 2)])
+def test_equals_the_oracle(shape, nested):
+    generator = np.random.default_rng(4)
+    x = generator.normal(size=(5, *shape)).astype("float32")
+    kernels = [generator.normal(size=size).astype("float32") for size in ((2, 4), (4, 3))]
+    model = small_net(shape, kernels)
+    if nested:
+        inside = keras.Input(shape)
+        model = keras.Model(inside, model(inside))
+    reducer = {} if len(shape) == 2 else {"reducer": None}
+    found = GuidedGradCAM(model, layer="maps", **reducer)(x, TARGETS)
+    assert_same(found.values, by_hand(x, kernels, TARGETS))
+    assert found.rows.tolist() == [2] * 5
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch modules")
+def test_module_equals_the_oracle():
+    from torch import nn
+
+    generator = np.random.default_rng(4)
+    x = generator.normal(size=(5, 5, 6, 2)).astype("float32")
+    kernels = [generator.normal(size=size).astype("float32") for size in ((2, 4), (4, 3))]
+    made = tiny_models.torch_closed_form(
+        lambda m, x: m.head(m.act(m.conv(x)).mean((2, 3))),
+        conv=tiny_models.torch_part(nn.Conv2d(2, 4, 1, bias=False), kernels[0].T),
+        act=nn.ReLU(),
+        head=tiny_models.torch_part(nn.Linear(4, 3, bias=False), kernels[1].T),
+    )
+    found = GuidedGradCAM(made, layer="act", reducer=None)(np.moveaxis(x, -1, 1), TARGETS)
+    assert_same(np.moveaxis(found.values, 1, -1), by_hand(x, kernels, TARGETS))
+
+
+@ANY_WARNING
+def test_several_layers_cost_a_row_each(model):
+    found = GuidedGradCAM(model, layer=["conv1", "conv2"])(X, TARGETS)
+    assert found.rows.tolist() == [3] * len(X)
 
 
 @ANY_WARNING

@@ -68,9 +68,80 @@ def test_rectifier_written_with_where_is_refused_alone_and_left_as_it_is_beside_
     with pytest.raises(ValueError, match="rectifier"):
         method(rectifiers.jax_where())(X, 0)
     both = rectifiers.jax_net(lambda h: jnp.where(h > 0, jax.nn.relu(h), 0))
-    assert_same(
-        GuidedBackprop(both)(X, 0).values, rectifiers.rectified("GuidedBackprop", "plain")[0]
+    with pytest.warns(xai.ExplanationWarning, match="where"):
+        found = GuidedBackprop(both)(X, 0).values
+    assert_same(found, rectifiers.rectified("GuidedBackprop", "plain")[0])
+    beside = rectifiers.jax_net(lambda h: jnp.where(jax.nn.relu(h) > 0.1, jax.nn.relu(h), 0.1))
+    inside = rectifiers.jax_net(jax.jit(lambda h: jnp.where(h > 0, jax.nn.relu(h), -1.0)))
+    for model in (beside, inside):
+        with pytest.warns(xai.ExplanationWarning, match="where"):
+            method(model)(X, 0)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="functions of JAX")
+@METHODS
+def test_parameters_may_hold_more_than_arrays(method):
+    import jax
+
+    from xai_core.wrappers import JaxFunction
+
+    def net(params, x):
+        h = params["act"](x @ params["first"])
+        return {"scores": h @ params["last"], "name": params["name"], "doubled": 2 * h}
+
+    first, last = (np.float32(one) for one in (rectifiers.W, rectifiers.V))
+    params = {"first": first, "last": last, "act": jax.nn.relu, "name": "net", "used": True}
+    model = JaxFunction(net, params, select="scores")
+    expected = rectifiers.rectified(method.__name__, "plain")[0]
+    assert_same(method(model)(X, 0).values, expected)
+
+
+def with_functions_of_the_framework():
+    """A layer whose activation Keras knows nothing of, and its name."""
+    if BACKEND == "tensorflow":
+        import tensorflow
+
+        return layers.Dense(3, activation=tensorflow.nn.relu, name="own"), "relu"
+    if BACKEND == "jax":
+        import jax
+
+        return layers.Dense(3, activation=jax.nn.relu, name="own"), "relu"
+    import torch
+
+    return layers.TorchModuleWrapper(torch.nn.ReLU(), name="own"), "TorchModuleWrapper"
+
+
+@METHODS
+def test_layers_with_functions_of_the_framework_are_named(method):
+    layer, told = with_functions_of_the_framework()
+    alone = keras.Sequential([keras.Input((2,)), layers.Dense(2), layer, layers.Dense(2)])
+    with pytest.raises(ValueError, match=f"must run a rectifier.*own \\({told}"):
+        method(alone)(X, 0)
+    after = [layers.Dense(2, activation="relu"), layers.Dense(2)]
+    beside = keras.Sequential([keras.Input((2,)), layers.Dense(2), layer, *after])
+    with pytest.warns(xai.ExplanationWarning, match=f"out of reach, in own \\({told}"):
+        method(beside)(X, 0)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch modules")
+@METHODS
+def test_zero_in_a_tensor_makes_a_rectifier(method):
+    import torch
+
+    model = rectifiers.torch_net(lambda h: torch.maximum(h, torch.tensor(0.0)))
+    expected = rectifiers.rectified(method.__name__, "plain")[0]
+    assert_same(method(model)(X, 0).values, expected)
+
+
+@METHODS
+@pytest.mark.parametrize("form", ["nested", "subclassed"])
+@pytest.mark.parametrize("name", ["ReLU, capped", "leaky"])
+def test_capped_and_leaky_in_other_structures(method, form, name):
+    make = {"ReLU, capped": lambda: layers.ReLU(max_value=6.0)}.get(
+        name, lambda: layers.LeakyReLU(0.25)
     )
+    found = method(rectifiers.net(make, form))(X, 0).values
+    assert_same(found, method(rectifiers.net(make))(X, 0).values)
 
 
 # --- warned of ----------------------------------------------------------------------------------

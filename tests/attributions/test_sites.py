@@ -12,16 +12,19 @@ import oracles
 import tiny_models
 import xai_core as xai
 from cases import TARGETS
+from model_state import outputs as model_outputs
 from oracles import assert_same, differ
 from tiny_models import BACKEND, FORMS, KINDS
 from xai_core.attributions import (
     Conductance,
+    DeconvNet,
     DeepLIFT,
     DeepSHAP,
     ExpectedGradients,
     FORGrad,
     GradCAM,
     GradientInput,
+    GuidedBackprop,
     IntegratedGradients,
     Occlusion,
     Saliency,
@@ -357,6 +360,80 @@ def test_batches_do_not_matter():
     ):
         small = dataclasses.replace(explainer, batch_size=3)
         assert_same(small(TOKENS, WORDS).values, explainer(TOKENS, WORDS).values)
+
+
+class Categories(keras.Model):
+    """A table of two columns of categories, which one or two embeddings look up, and of numbers."""
+
+    def __init__(self, shared):
+        super().__init__()
+        self.one = layers.Embedding(4, 3, name="one")
+        self.two = self.one if shared else layers.Embedding(4, 3, name="two")
+        self.hidden = layers.Dense(5, activation="tanh", name="hidden")
+        self.out = layers.Dense(3, name="out")
+
+    def call(self, inputs):
+        a, b, numbers = inputs
+        looked = [ops.squeeze(one, 1) for one in (self.one(a), self.two(b))]
+        return self.out(self.hidden(ops.concatenate([*looked, numbers], axis=1)))
+
+
+CATEGORIES = (
+    np.array([[1], [2], [3], [0]], "int32"),
+    np.array([[2], [2], [1], [3]], "int32"),
+    np.random.default_rng(3).normal(size=(4, 2)).astype("float32"),
+)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("column", [0, 1])
+def test_column_of_categories_has_references_of_its_own(shared, column):
+    model = Categories(shared)
+    model(CATEGORIES)
+    tiny_models.randomize(model)
+    fields = {"layer": "one" if shared else ("one", "two")[column]}
+    fields |= {"call": column} if shared else {}
+    rows = [np.full((2, 1), 3, "int32"), np.full((2, 1), 3, "int32"), CATEGORIES[2][:2]]
+    start = tuple(leaf.copy() for leaf in CATEGORIES)
+    start[column][:] = 3
+    change = [model_outputs(model, given)[:, 1] for given in (CATEGORIES, start)]
+    for explainer in (
+        IntegratedGradients(model, baseline=3, **fields),
+        DeepLIFT(model, baseline=3, **fields),
+        DeepSHAP(model, background=tuple(rows), **fields),
+        ExpectedGradients(model, background=tuple(rows), n_samples=300, **fields),
+    ):
+        found = explainer(CATEGORIES, 1)
+        assert found.values.shape == (4, 1)
+        bound = 0.05 if isinstance(explainer, ExpectedGradients) else 1e-4
+        np.testing.assert_allclose(found.values[:, 0], change[0] - change[1], atol=bound)
+
+
+def test_background_in_the_structure_of_the_inputs():
+    given, rows = tiny_models.several_input_rows(), tiny_models.several_input_rows(3)
+    model = tiny_models.several_inputs()
+    layer = next(one.name for one in model.layers if isinstance(one, layers.Embedding))
+    explainer = DeepSHAP(model, layer=layer, background=rows)
+    alone = DeepSHAP(model, layer=layer, background=rows["word"])
+    assert_same(explainer(given, TARGETS).values, alone(given, TARGETS).values)
+    with pytest.raises(ValueError, match="structure of the inputs"):
+        DeepSHAP(model, layer=layer, background=(rows["word"], rows["word"]))(given, TARGETS)
+
+
+@pytest.mark.filterwarnings("ignore::xai_core.ExplanationWarning")
+@pytest.mark.parametrize("method", [GuidedBackprop, DeconvNet])
+def test_modified_gradients_at_a_layer(method):
+    inside = keras.Input(IMAGES.shape[1:])
+    first = layers.Conv2D(4, 3, activation="tanh", name="first")
+    rest = [layers.Conv2D(5, 3, activation="relu"), layers.GlobalAveragePooling2D()]
+    rest += [layers.Dense(4, activation="relu"), layers.Dense(3)]
+    model = keras.Sequential([inside, first, *rest])
+    tiny_models.randomize(model)
+    middle = model_outputs(keras.Sequential([inside, first]), IMAGES)
+    expected = method(keras.Sequential([keras.Input(middle.shape[1:]), *rest]))(middle, TARGETS)
+    found = method(model, layer="first")(IMAGES, TARGETS)
+    assert np.abs(found.values).max() > 0
+    assert_same(found.values, expected.values)
 
 
 def test_two_embeddings_need_a_name():

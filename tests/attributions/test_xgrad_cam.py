@@ -1,10 +1,13 @@
 """XGradCAM: closed form, oracle, and channels without a sum."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import cam_oracles
 import cams
+import tiny_models
 from cams import SPATIAL
 from oracles import assert_same
 from tiny_models import AT_MAPS
@@ -49,6 +52,17 @@ def test_sum_of_zero_but_for_rounding_counts_for_nothing():
     values = XGradCAM(cams.weighted(weights), layer="maps", signed=True)(x).values
     x[..., 1] = 0
     assert_same(values, XGradCAM(cams.weighted(weights), layer="maps", signed=True)(x).values)
+
+
+def test_normalised_channels_count_for_nothing():
+    inside = keras.Input((32, 32, 2))
+    norm = layers.GroupNormalization(-1, center=False, scale=False, name="norm")
+    maps = layers.Conv2D(3, 3, name="after")(norm(layers.Conv2D(4, 3)(inside)))
+    model = keras.Model(inside, layers.Dense(2)(layers.GlobalMaxPooling2D()(maps)))
+    tiny_models.randomize(model)
+    x = np.random.default_rng(3).normal(size=(3, 32, 32, 2)).astype("float32")
+    values = XGradCAM(model, layer="norm", signed=True)(x, 0).values
+    assert not values.any()
 
 
 def test_small_sums_are_divided_by_as_they_are():

@@ -9,9 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai_core import images, perturbation
-from xai_core._request import Group
+from xai_core._request import Group, Request
 from xai_core.attributions.cam import AbstractCAM
-from xai_core.attributions.channel_masks import Layer, at_layer, weighted, widths
+from xai_core.attributions.channel_masks import (
+    Layer,
+    at_layer,
+    rows_at,
+    sites_for,
+    sites_in,
+    weighted,
+)
 from xai_core.attributions.layer_outputs import Site
 from xai_core.attributions.running import Maps
 from xai_core.perturbation import Absent, Codes, Inside, Masking, Perturbation
@@ -77,7 +84,10 @@ class AblationCAM(AbstractCAM):
 
     def rows(self, *shapes: Sequence[int]) -> Any:
         """Model rows of one input: its own score, and one for each channel."""
-        return sum(1 + width for width in widths(self, shapes))
+        return rows_at(sites_for(self, shapes))
+
+    def _rows_of(self, request: Request) -> Any:
+        return rows_at(sites_in(self, request))
 
     def _mapped(self, group: Group, site: Site) -> Maps:
         """The rule above at one layer."""

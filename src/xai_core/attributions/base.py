@@ -143,6 +143,10 @@ class AbstractExplainer(abc.ABC):
         del shapes
         return 1
 
+    def _rows_of(self, request: Request) -> Any:
+        """Number of model rows that one input of a request costs."""
+        return self.rows(*(leaf.shape[1:] for leaf in request.batch.float_leaves()))
+
     def __call__(self, inputs: Any, targets: Any = None) -> Any:
         """Explain a batch.
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from xai_core import _checks
 from xai_core._request import Group, Request
 from xai_core.attributions.base import AbstractExplainer
-from xai_core.attributions.cam_layers import chosen, site_with_map
+from xai_core.attributions.cam_layers import chosen, doubts, site_with_map
 from xai_core.attributions.cam_maps import fused
 from xai_core.attributions.layer_outputs import Site
 from xai_core.attributions.running import Maps
@@ -27,8 +27,9 @@ class AbstractCAM(AbstractExplainer):
         f(x), whose middle is meant (of a `JaxFunction` with parameters, both take them first).
         A list is several layers: the mean of their maps, each divided by its largest absolute
         value after it was resized; a map of zeros stays one. By default the last layer with a
-        spatial map that the score depends on, as 8 fixed random inputs tell: the same for all
-        inputs and batches; the Explanation tells which.
+        spatial map that the scores of all targets depend on, or else that of any, as 8 fixed
+        random inputs tell: a matter of the model and of the targets of the call, and not of its
+        inputs; the Explanation tells which.
     call : int, optional
         Which call of a layer that the model calls several times.
     signed : bool
@@ -91,7 +92,8 @@ class AbstractCAM(AbstractExplainer):
         """The map at the layer, or the mean of several, resized to the inputs."""
         del reduced
         if self.layer is None:
-            return self._mapped(group, chosen(group.request, self._batch_size))
+            maps = self._mapped(group, chosen(group.request, self._batch_size))
+            return maps._replace(doubts=(*maps.doubts, *doubts(group.request)))
         sites = [site_with_map(group.request, layer, self.call) for layer in self._layers]
         every = [self._mapped(group, site) for site in sites]
         return fused(group, every) if isinstance(self.layer, list) else every[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from xai_core.typing import Array, Tensor
 from xai_core.wrappers.base import Output
 from xai_core.wrappers.split import Split
 
-TRIED = 8
+TRIED = 32
 """Candidates that are tried before the last one is taken as it is."""
 PROBED = 8
 """Rows that tell whether the score depends on a layer, and targets that do so at most."""
@@ -85,7 +86,7 @@ def _has_map(at: Output | Site, rank: int) -> bool:
 
 
 def chosen(request: Request, size: int) -> Site:
-    """The last candidate on which the score depends, or the last one.
+    """The last candidate on which the scores of all targets depend, or that of any, or the last.
 
     It follows from the model and the targets of the call, and not from its inputs. The model gets
     at most ``size`` rows at once.
@@ -93,27 +94,45 @@ def chosen(request: Request, size: int) -> Site:
     decided = request.decided
     if "layer" not in decided:
         every = candidates(request)[:TRIED]
-        fitting = (site for site in every if has_slope(request, site, size))
+        fitting = (site for k in (all, any) for site in every if has_slope(request, site, size, k))
         decided["layer"] = next(fitting, every[0])
+        decided["layers tried"] = len(every)
+        decided["layer fits"] = has_slope(request, decided["layer"], size, any)
     return decided["layer"]
 
 
-def has_slope(request: Request, site: Site, size: int) -> bool:
-    """Whether the score of any target has a gradient at a layer, for rows that are always the same.
+def doubts(request: Request) -> tuple[str, ...]:
+    """What is to be doubted of the layer that was `chosen`."""
+    if request.decided.get("layer fits", True):
+        return ()
+    return (
+        f"The score depends on none of the last {request.decided['layers tried']} layers with a "
+        f"map, as far as random inputs tell, so {request.decided['layer'].name!r} was taken. Name "
+        "another `layer`.",
+    )
 
-    That it has one is remembered; that it has none is not, for weights may change.
+
+def has_slope(
+    request: Request, site: Site, size: int, wanted: Callable[[Iterable[bool]], bool]
+) -> bool:
+    """Whether the scores of `all` or of `any` targets have a gradient at a layer.
+
+    Rows are always the same. That there is one is remembered; that there is none is not, for
+    weights may change.
     """
     shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in request.batch.leaves)
     key = ("slope", site.path, site.call, request.score.key(), shapes)
     known: set[bytes] = request.engine.remembered(key, set)
     every = _targets(request)
-    if not known.isdisjoint(every):
+    if wanted is any and not known.isdisjoint(every):
         return True
-    for own, targets in every.items():
-        if _probed(request, site, targets, size):
+
+    def probed(own: bytes) -> bool:
+        if own not in known and _probed(request, site, every[own], size):
             known.add(own)
-            return True
-    return False
+        return own in known
+
+    return wanted(probed(own) for own in every)
 
 
 def _targets(request: Request) -> dict[bytes, tuple[Array, ...]]:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from xai_core import _request, images
+from xai_core import images
 from xai_core._arrays import full_type
-from xai_core._request import Group
-from xai_core.attributions.cam_layers import candidates, site_with_map
+from xai_core._request import Group, Request, make
+from xai_core.attributions.cam_layers import candidates, chosen, site_with_map
 from xai_core.attributions.cam_maps import Layouts, geometry, in_full, laid_over
 from xai_core.attributions.layer_outputs import Site, with_output
 from xai_core.attributions.running import Maps
@@ -64,20 +64,29 @@ def weighted(
     return Maps((values,), layer.scores, layer.targets, {}, *told, rows=rows)
 
 
-def widths(explainer: Any, shapes: Sequence[Sequence[int]]) -> list[int]:
-    """Number of channels of each layer that an explainer maps, for inputs of these shapes.
+def rows_at(every: Sequence[Site], turns: int = 1) -> int:
+    """Model rows of one input: for each layer its own score, and ``turns`` for each channel."""
+    axes = [images.channel_axis(len(one.shape), one.layout) for one in every]
+    return sum(1 + turns * int(one.shape[axis]) for one, axis in zip(every, axes, strict=True))
 
-    Of a layer that is still to be found, those of the last candidate.
+
+def sites_in(explainer: Any, request: Request) -> list[Site]:
+    """The layers that an explainer maps."""
+    named = [site_with_map(request, layer, explainer.call) for layer in explainer._layers]
+    return named or [chosen(request, explainer._batch_size)]
+
+
+def sites_for(explainer: Any, shapes: Sequence[Sequence[int]]) -> list[Site]:
+    """The layers that an explainer maps for inputs of these shapes.
+
+    Of a layer that is still to be found, the last candidate.
     """
     zeros: Any = tuple(np.zeros((1, *shape), "float32") for shape in shapes)
     settings = explainer._model, explainer._operator, explainer._output
-    request = _request.make(*settings, zeros if len(zeros) > 1 else zeros[0], [])
+    request = make(*settings, zeros if len(zeros) > 1 else zeros[0], [])
     # The operator may need targets, and the layers do not depend on it.
     request = replace(request, score=replace(request.score, operator=_whole_output))
-    named = explainer._layers
-    sites = [site_with_map(request, layer, explainer.call) for layer in named]
-    sites = sites or candidates(request)[:1]
-    return [int(one.shape[images.channel_axis(len(one.shape), one.layout)]) for one in sites]
+    return sites_in(explainer, request) if explainer._layers else candidates(request)[:1]
 
 
 def _whole_output(model: Any, inputs: Any, targets: Any) -> Tensor:

@@ -201,6 +201,9 @@ class FORGrad(AbstractExplainer):
         """Model rows of one input: those of the explainer."""
         return self._base.rows(*shapes)
 
+    def _rows_of(self, request: Request) -> Any:
+        return self._base._rows_of(request)
+
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """Filter the maps of the explainer."""
         maps: Maps = self._base._maps(group, reduced)

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from xai_core import _arrays, _backend, _checks, images
+from xai_core._representations import Neuron
 from xai_core._request import Group, Request
 from xai_core.attributions.base import AbstractExplainer
 from xai_core.attributions.cam import check_space
@@ -125,7 +126,9 @@ def _check(epsilon: float, scores: Any, gap: Any, size: Any) -> None:
         raise ValueError(
             "`model` must add its biases inside its layers, so that those of FullGrad sum up to "
             f"the score. Received: a model whose terms miss the score {scores[worst]:.3g} by "
-            f"{gap[worst]:.3g}. Pass check_completeness=False for the map without the rest."
+            f"{gap[worst]:.3g}. Look for biases outside of layers, and for layers of which "
+            "several tensors are used, as of the cells of recurrent layers; or pass "
+            "check_completeness=False for the map without the rest."
         )
 
 
@@ -181,7 +184,7 @@ def _full_step(
     def function(point: Any) -> Any:
         (first, *others), factor = point
         with _nudges(score.model, others):
-            return _scaled(score, factor)((x + x * first,), integers, targets)
+            return _scaled(score, factor, (x + x * first,), integers, targets)
 
     def finish(gradients: Any) -> Any:
         terms, linear = gradients
@@ -200,19 +203,23 @@ def _full_step(
     return values, scores, used, gap, absolute
 
 
-def _scaled(score: Any, factor: Tensor) -> Any:
-    """The score of the model's output times a factor for each row.
+def _scaled(score: Any, factor: Tensor, floats: Any, integers: Any, targets: Any) -> Any:
+    """The score of the model's output, or of a neuron, times a factor for each row.
 
     Its derivative by the factor is the part of the score that is linear in the output.
     """
     model = score.model
+    if isinstance(score.operator, Neuron):
+        scores, used = score(floats, integers, targets)
+        return scores * ops.cast(ops.reshape(factor, (-1, 1)), scores.dtype), used
 
     def select(outputs: Any) -> Any:
         found: Any = model.selected(outputs)
         shape = (-1, *[1] * (len(found.shape) - 1))
         return found * ops.cast(ops.reshape(factor, shape), found.dtype)
 
-    return replace(score, model=model.with_options(select=select))
+    scaled = replace(score, model=model.with_options(select=select))
+    return scaled(floats, integers, targets)
 
 
 @contextlib.contextmanager

@@ -115,7 +115,8 @@ def check_reduces(explainer: Any, request: Request, site: Site | None) -> None:
 def channel_axes(request: Request, site: Site | None) -> tuple[tuple[int | None, ...], bool]:
     """The axis of channels of each map that has one, and whether it goes when it is reduced."""
     if site is not None:
-        return (site.channel,), site.embeds
+        # Of one token for each sample a column stays.
+        return (site.channel,), site.embeds and len(site.shape) > 2
     axes = (
         images.channel_axis(x.ndim, request.layout(x.ndim)) if x.ndim >= 4 else None
         for x in request.batch.float_leaves()

@@ -12,7 +12,12 @@ from keras import ops
 from xai_core._request import Group, Request
 from xai_core.attributions.base import AbstractExplainer
 from xai_core.attributions.grad_cam import GradCAM
-from xai_core.attributions.gradient import channel_axes, check_reducer, reduce_targets
+from xai_core.attributions.gradient import (
+    channel_axes,
+    check_reducer,
+    check_reduces,
+    reduce_targets,
+)
 from xai_core.attributions.guided_backprop import GuidedBackprop
 from xai_core.attributions.running import Maps
 from xai_core.attributions.shared_steps import shared_step
@@ -88,13 +93,13 @@ class GuidedGradCAM(AbstractExplainer):
 
     def _check_request(self, request: Request) -> None:
         """Check what both need."""
+        check_reduces(self, request, None)
         self._cam._check_request(request)
         self._guided._check_request(request)
 
     def rows(self, *shapes: Any) -> int:
-        """Model rows of one input: one for each of the two gradients."""
-        del shapes
-        return 2
+        """Model rows of one input: one for the gradient, and one for each layer."""
+        return 1 + self._cam.rows(*shapes)
 
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """The product of both maps."""
@@ -106,7 +111,8 @@ class GuidedGradCAM(AbstractExplainer):
             values = reduce_targets((values,), self.reducer, *channel_axes(group.request, None))
         else:
             values = (values,)
-        return cam._replace(values=values, doubts=guided.doubts)
+        rows = None if cam.rows is None else cam.rows + 1
+        return cam._replace(values=values, doubts=guided.doubts, rows=rows)
 
 
 def _product(cam: tuple[Tensor, ...], guided: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -172,6 +172,9 @@ class AbstractNoise(AbstractExplainer):
         """Model rows of one input: its own score, and what the explainer costs per sample."""
         return 1 + self.n_samples * self._inner.rows(*shapes)
 
+    def _rows_of(self, request: Request) -> Any:
+        return 1 + self.n_samples * self._inner._rows_of(request)
+
     def _maps(self, group: Group, reduced: bool) -> Maps:
         """The statistic over the maps of noisy rows, batch by batch."""
         statistic = self._statistic()

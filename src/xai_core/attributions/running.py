@@ -137,8 +137,7 @@ def _without_padding(maps: Maps, rows: int) -> Maps:
 
 
 def _rows(explainer: Any, request: Request) -> Array:
-    shapes = [leaf.shape[1:] for leaf in request.batch.float_leaves()]
-    return np.full(len(request.batch), explainer.rows(*shapes) if request.score else 0)
+    return np.full(len(request.batch), explainer._rows_of(request) if request.score else 0)
 
 
 def explanations(explainer: Any, request: Request, count: int) -> list[Any]:
@@ -300,10 +299,11 @@ def _gradient_doubts(explainer: Any, request: Request, maps: Maps) -> list[str]:
     doubts = [*_saturation(request, maps.scores), *_wide_gap(maps, advice)]
     broken = [~np.isfinite(leaf.reshape(len(leaf), -1)).all(axis=1) for leaf in maps.values]
     found = _first_of(chain(explainer), "layer") is None
-    if found and maps.slope is not None and not maps.slope.any():
+    flat = [] if maps.slope is None else ~maps.slope.reshape(len(maps.slope), -1).any(axis=1)
+    if found and np.any(flat):
         doubts.append(
-            f"The score of all {len(maps.scores)} samples has no gradient at {maps.layer!r}, the "
-            "layer that was chosen automatically. Name another `layer`."
+            f"The score of {int(np.sum(flat))} of {len(flat)} samples has no gradient at "
+            f"{maps.layer!r}, the layer that was chosen automatically. Name another `layer`."
         )
     if np.any(broken):
         doubts.append(

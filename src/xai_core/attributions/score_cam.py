@@ -14,7 +14,14 @@ from xai_core import _baselines, _scoring, images, operators, perturbation
 from xai_core._request import Group, Request
 from xai_core.attributions.cam import AbstractCAM
 from xai_core.attributions.cam_maps import geometry
-from xai_core.attributions.channel_masks import Layer, at_layer, weighted, widths
+from xai_core.attributions.channel_masks import (
+    Layer,
+    at_layer,
+    rows_at,
+    sites_for,
+    sites_in,
+    weighted,
+)
 from xai_core.attributions.layer_outputs import Site
 from xai_core.attributions.running import Maps
 from xai_core.perturbation import Codes, Masking, Perturbation
@@ -90,7 +97,10 @@ class ScoreCAM(AbstractCAM):
 
     def rows(self, *shapes: Sequence[int]) -> Any:
         """Model rows of one input: its own score, and one for each channel and baseline."""
-        return sum(1 + self._turns * width for width in widths(self, shapes))
+        return rows_at(sites_for(self, shapes), self._turns)
+
+    def _rows_of(self, request: Request) -> Any:
+        return rows_at(sites_in(self, request), self._turns)
 
     @property
     def _turns(self) -> int:

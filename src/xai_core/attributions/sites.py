@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
-from xai_core import _checks, images
+from xai_core import _backend, _checks, images
 from xai_core._inputs import host
 from xai_core._request import Group, Request
 from xai_core.attributions import background
@@ -45,7 +47,7 @@ def _explained(request: Request, site: Site) -> Site:
     """A site with its channels, and with the input that it looks up."""
     rank, model = len(site.shape), request.model
     if model.embeds(site.layer):
-        leaf = _looked_up(request, site.shape)
+        leaf = _looked_up(request, site)
         return site._replace(channel=rank - 1, embeds=True, tokens=True, leaf=leaf)
     channel = images.channel_axis(rank, site.layout) if rank >= 4 else None
     if request.batch.float_leaves():
@@ -71,17 +73,37 @@ def _embedding(request: Request) -> Site:
     return _explained(request, site._replace(notes=notes))
 
 
-def _looked_up(request: Request, shape: tuple[int, ...]) -> int:
-    """Which of the inputs has the shape of the tokens."""
+def _looked_up(request: Request, site: Site) -> int:
+    """Which of the inputs holds the tokens: the one of their shape that the layer depends on."""
     batch = request.batch
     fitting = [
         k
         for k, (leaf, integer) in enumerate(zip(batch.leaves, batch.integers, strict=True))
-        if integer and leaf.shape[1:] == tuple(shape[1:-1])
+        if integer and leaf.shape[1:] == tuple(site.shape[1:-1])
     ]
     if len(batch.leaves) == 1 and batch.integers[0]:
         fitting = [0]
+    if len(fitting) > 1:
+        shapes = tuple((leaf.shape[1:], leaf.dtype.name) for leaf in batch.leaves)
+        key = ("looked up", site.path, site.call, shapes)
+        fitting = request.engine.remembered(key, lambda: _moving(request, site, fitting))
     return fitting[0] if len(fitting) == 1 else -1
+
+
+def _moving(request: Request, site: Site, leaves: list[int]) -> list[int]:
+    """The inputs of which other tokens change what a layer gives for the first row."""
+
+    def output(changed: int | None) -> Array:
+        every = [leaf[:1] for leaf in request.batch.leaves]
+        if changed is not None:
+            every[changed] = np.where(every[changed] == 0, 1, 0).astype(every[changed].dtype)
+        batch = replace(request.batch, leaves=tuple(every))
+        inputs = Group(replace(request, batch=batch, targets=()), slice(0, 1), 1).inputs()
+        step = request.engine.step(request.score, activation, *inputs, **site.static())
+        return _backend.to_host(step[0])
+
+    own = output(None)
+    return [leaf for leaf in leaves if not np.array_equal(output(leaf), own)]
 
 
 def scored(score: Any, site: dict[str, Any], points: Any, kept: Any, targets: Any) -> Any:
@@ -163,7 +185,16 @@ def background_rows(request: Request, site: Site | None, given: Any) -> tuple[Ar
     if site is None or not site.tokens:
         return tuple(background.leaves(given, request, averaged=False))
     _check_leaf("background", request, site)
-    tokens = host(given[site.leaf] if isinstance(given, tuple) else given, "background")
+    every = [given]
+    if isinstance(given, tuple | dict):
+        every = keras.tree.flatten(request.model.arranged(given))
+    several = len(request.batch.leaves)
+    if len(every) not in (1, several):
+        raise ValueError(
+            f"`background` must have the structure of the inputs, {several} arrays. "
+            f"Received: {len(every)}."
+        )
+    tokens = host(every[site.leaf] if len(every) > 1 else every[0], "background")
     like = request.batch.leaves[site.leaf]
     fits = tokens.ndim == like.ndim and tokens.shape[1:] == like.shape[1:] and len(tokens)
     if not fits or tokens.dtype.kind not in "iu" or tokens.min() < 0:

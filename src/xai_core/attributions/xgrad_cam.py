@@ -14,7 +14,7 @@ from xai_core.attributions.layer_outputs import Site
 from xai_core.attributions.running import Maps
 from xai_core.typing import Tensor
 
-_ROUNDING = 1e-7
+_ROUNDING = 1e-5
 """Of a sum in float32, as a share of the sum of the absolute values."""
 
 

@@ -34,6 +34,8 @@ _SKIPPED = (
     keras.layers.Permute,
     keras.layers.RepeatVector,
 )
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+"""Layers inside of which the axes are no longer those of an image."""
 _HOMES = ("tensorflow", "jax", "torch", "flax", "equinox")
 _HOLDERS = ("TorchModuleWrapper", "JaxLayer", "FlaxLayer", "NNXLayer", "TFSMLayer")
 """Layers of Keras that hold a model of a framework."""
@@ -131,6 +133,8 @@ class KerasModel(AbstractModel):
     def layer_outputs(self, run: Callable[[], Any]) -> list[Output]:
         """The outputs of all layers and operations in call order."""
         every = {id(place.layer): place for place in layers.places(self.source)}
+        heads = [one.path for one in every.values() if isinstance(one.layer, _ATTENTION)]
+        mixed = tuple(f"{path}/" for path in heads)
         seen: list[Output] = []
         called: list[Any] = []
         tensors: list[Any] = []
@@ -144,6 +148,7 @@ class KerasModel(AbstractModel):
             tensors.append(first)
             called.append(layer)
             path = every[id(layer)].path
+            skipped |= path.startswith(mixed)
             seen.append(Output(path, call, shape, skipped, first is not output, "", other))
             return output
 
