@@ -1,8 +1,15 @@
-"""Small networks trained in seconds to tell apart patterns that are planted in noise."""
+"""Small networks trained in seconds to tell apart patterns that are planted in noise.
+
+Run it for the ratios of all methods, those of `test_planted.py` and the others::
+
+    KERAS_BACKEND=torch python tests/planted.py
+"""
 
 from __future__ import annotations
 
 import functools
+import sys
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -105,3 +112,42 @@ def _network(kind: Kind) -> keras.Model:
             layers.Dense(3, kernel_initializer=keras.initializers.HeNormal(seed=3)),
         ]
     )
+
+
+FIELDS = {
+    "RISE": {"n_samples": 500},
+    "LIME": {"n_samples": 500},
+    "KernelSHAP": {"n_samples": 500},
+    "HSIC": {"n_samples": 500},
+    "Sobol": {"n_design": 8},
+    "ShapleySampling": {"n_permutations": 10},
+    "Conductance": {"layer": "first", "steps": 16},
+}
+"""Few rows, and at the layer with the size of the input."""
+
+
+def main() -> None:
+    """Print how much denser than elsewhere the map of each method is inside the pattern."""
+    from xai_core import attributions
+
+    warnings.simplefilter("ignore")
+    print(f"{'':20s} {' '.join(f'{kind:>8s}' for kind in KINDS)}")
+    for name in attributions.__all__:
+        ratios = (_ratio(getattr(attributions, name), planted(kind)) for kind in KINDS)
+        print(f"{name:20s} {' '.join(f'{ratio:8.2f}' for ratio in ratios)}", flush=True)
+
+
+def _ratio(method: type, made: Planted) -> float:
+    from xai_core.attributions import Saliency
+
+    fields = FIELDS.get(method.__name__, {})
+    if method.__name__ in ("ExpectedGradients", "DeepSHAP"):
+        fields = {"background": made.background}
+    model = Saliency(made.model) if method.needs_explainer else made.model
+    batch = {} if method.needs_explainer else {"batch_size": 50}
+    maps = method(model, **batch, **fields)(made.inputs, made.classes).values
+    return made.ratio(np.broadcast_to(maps, made.inputs.shape))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -123,6 +123,30 @@ def test_layers_with_functions_of_the_framework_are_named(method):
         method(beside)(X, 0)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="AutoGraph")
+@METHODS
+def test_decision_by_autograph_is_refused(method):
+    import tensorflow
+
+    class Deciding(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = layers.Dense(3, activation="relu"), layers.Dense(2)
+
+        @tensorflow.function
+        def call(self, x):
+            h = self.first(x)
+            if tensorflow.reduce_mean(h) > 0:
+                h = 2 * h
+            return self.last(h)
+
+    model = Deciding()
+    model(X)
+    Saliency(model)(X, 0)
+    with pytest.raises(ValueError, match=r"decide nothing in Python.*keras\.ops\.where"):
+        method(model)(X, 0)
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="torch modules")
 @METHODS
 def test_zero_in_a_tensor_makes_a_rectifier(method):

@@ -75,6 +75,12 @@ def uncompiled(inline: bool = True) -> Iterator[None]:
         tf.config.run_functions_eagerly(True)
     try:
         yield
+    except tf.errors.OperatorNotAllowedInGraphError as error:
+        raise ValueError(
+            "`model` must decide nothing in Python by the values of tensors where its operations "
+            "are watched. Received: a branch or a loop that AutoGraph would rewrite. Choose with "
+            "keras.ops.where."
+        ) from error
     finally:
         with _INLINE_LOCK:
             # All but the first have found it switched by another.

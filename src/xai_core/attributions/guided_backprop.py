@@ -44,8 +44,9 @@ class GuidedBackprop(AbstractRectified):
     those of JAX in `JaxFunction`. **Not seen**, and so passed unchanged, are ``tf.nn.relu``,
     ``jax.nn.relu`` or ``torch.relu`` that a Keras layer calls past Keras, a hand-written
     ``where(x > 0, x, 0)``, ``maximum`` of two tensors, and what stands inside of functions with
-    gradients of their own. The warning names pairs of tensors, ``torch.autograd.Function``,
-    ``torch.jit`` and ``tf.recompute_grad``.
+    gradients of their own. The warning names what is seen of these: pairs of tensors, layers of
+    Keras that hold a function or a module of a framework, ``where`` in a `JaxFunction`,
+    ``torch.autograd.Function``, ``torch.jit`` and ``tf.recompute_grad``.
 
     The map says more of the input's edges than of the class: it hardly changes when upper layers
     are drawn anew (Adebayo et al., 2018, https://arxiv.org/abs/1810.03292).
