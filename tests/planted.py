@@ -122,6 +122,8 @@ FIELDS = {
     "Sobol": {"n_design": 8},
     "ShapleySampling": {"n_permutations": 10},
     "Conductance": {"layer": "first", "steps": 16},
+    "FinerCAM": {"n_similar": 2},
+    "FORGrad": {"sigma": 4},
 }
 """Few rows, and at the layer with the size of the input."""
 
@@ -146,7 +148,7 @@ def _ratio(method: type, made: Planted) -> float:
     model = Saliency(made.model) if method.needs_explainer else made.model
     batch = {} if method.needs_explainer else {"batch_size": 50}
     maps = method(model, **batch, **fields)(made.inputs, made.classes).values
-    return made.ratio(np.broadcast_to(maps, made.inputs.shape))
+    return made.ratio(np.broadcast_to(np.abs(maps).sum(-1, keepdims=True), made.inputs.shape))
 
 
 if __name__ == "__main__":
