@@ -300,8 +300,8 @@ def _pooled(
     # What moved nowhere takes no part, such as infinite padding.
     fixed = ops.logical_or(ops.equal(steady, x0), ops.logical_not(ops.isfinite(steady)))
     difference: Any = ops.where(fixed, 1, steady - x0)
-    zero: Any = ops.where(fixed, 0, x) - ops.where(fixed, 0, steady)
-    moved = zero / difference  # of which the gradient is that of x, divided
+    own, still = (ops.where(fixed, 0, one) for one in (x, steady))
+    moved = ops.subtract(own, still) / difference  # zeros, with the gradient of x, divided
     output, both = function(steady), ops.stop_gradient(x0)
     far: Any = further(output, baseline_output)
     there = (far - baseline_output) * (function(steady + moved) - output)
