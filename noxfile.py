@@ -107,9 +107,10 @@ def gpu(session: nox.Session) -> None:
 def fuzz(session: nox.Session, backend: str) -> None:
     """Explain a hundred random networks by every method; takes up to 25 minutes per backend."""
     install_built(session, *group("test"), FRAMEWORKS[backend])
-    # Optimised as for users: JAX's code without optimisation has gradients that are NaN.
-    # One of its two processes would wait for the threads of the other.
-    env = environment(session, backend) | {"OMP_NUM_THREADS": "1"}
+    # JAX's code without optimisation has gradients that are NaN, also without this package; and a
+    # process of torch would wait for the threads of the other.
+    own = {"JAX_DISABLE_MOST_OPTIMIZATIONS": None, "OMP_NUM_THREADS": "1"}
+    env = environment(session, backend) | faster(session, backend) | own
     session.run("python", "tests/fuzz.py", *session.posargs, env=env)
 
 
