@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 from keras.src import backend
 
+from tiny_models import BACKEND
 from xai_core import operations
 from xai_core.operations import RECTIFIER
 
@@ -155,7 +156,7 @@ def test_zero_is_the_number(value):
     for other in (False, None, "0", np.zeros(1), ops.zeros((1,)), ops.ones(()), 1e-9):
         assert not operations.is_zero(other)
     # Elsewhere its value may not be known yet.
-    assert operations.is_zero(ops.zeros(())) == (tiny_models.BACKEND == "torch")
+    assert operations.is_zero(ops.zeros(())) == (BACKEND == "torch")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="loops of JAX")
