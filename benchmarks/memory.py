@@ -38,6 +38,13 @@ class Run(NamedTuple):
 RUNS = {
     "IntegratedGradients": Run(16, (32, 32), "50 or 500 steps", {"steps": 50}, {"steps": 500}),
     "SmoothGrad": Run(16, (32, 32), "20 or 200 samples", {"n_samples": 20}, {"n_samples": 200}),
+    "ExpectedGradients": Run(
+        16,
+        (32, 32),
+        "20 or 200 draws",
+        {"n_samples": 20},
+        {"n_samples": 200},
+    ),
     "Occlusion": Run(
         2,
         (50, 80),
@@ -97,6 +104,8 @@ def _growth(method: str, setting: str, kind: str) -> float:
     case = models.small(kind, run.size)
     x, t = case.inputs[: run.images], case.targets[: run.images]
     fields = {"batch_size": case.batch_size, "progress": False}
+    if method == "ExpectedGradients":
+        fields["background"] = case.inputs[run.images : 2 * run.images]
     getattr(attributions, method)(case.model, **run.few, **fields)(x, t)
     explainer = getattr(attributions, method)(case.model, **getattr(run, setting), **fields)
     environment.forget_peak()
